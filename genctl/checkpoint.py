@@ -1,0 +1,421 @@
+"""Writes and reads checkpoints: safetensors only, atomic and durable, verified before a model sees a byte.
+
+    run/checkpoints/step-0000000500/model.safetensors    what one samples with; explains itself, verifies alone
+                                    resume.safetensors   raw weights (under EMA), optimiser state, Memories
+                                    manifest.json        sizes and sha256 of both, counters
+
+Order of writing: files and manifest into a temporary folder, each synced; the folder synced; renamed (the commit); the parent
+synced. Only then is a step called saved. A crash at any point leaves the old checkpoints or the new one, never a mixture.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+import genctl
+from genctl import header, recipe
+from genctl.contract import Memory, Model, Spec
+from genctl.errors import GenctlError, safe_text
+from genctl.header import FORMAT, Header, bad
+from genctl.recipe import Recipe
+
+STEP = re.compile(r"step-(\d{10})")
+MAX_MANIFEST = 8 * 2**20
+MODEL, RESUME, MANIFEST = "model.safetensors", "resume.safetensors", "manifest.json"
+_DTYPE = {
+    str(getattr(torch, n)): s
+    for n, s in {
+        "float64": "F64",
+        "float32": "F32",
+        "float16": "F16",
+        "bfloat16": "BF16",
+        "int64": "I64",
+        "int32": "I32",
+        "int16": "I16",
+        "int8": "I8",
+        "uint8": "U8",
+        "bool": "BOOL",
+    }.items()
+}
+
+
+# --- one file ----------------------------------------------------------------------------------------------------------------
+
+
+def dtype_of(t: Tensor) -> str:
+    """torch.float32 as safetensors writes it: F32."""
+    return _DTYPE[str(t.dtype)]
+
+
+def _bytes(t: Tensor) -> memoryview:
+    flat = t.detach().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+
+
+def pack(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    """A safetensors file as bytes, with `meta` and a sha256 over everything in its metadata."""
+    cpu = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
+    text = json.dumps(meta, ensure_ascii=False, separators=(",", ":"))
+    if len(text) > header.MAX_META:
+        raise GenctlError("limit", f"the checkpoint's description would be {len(text) // 1024} KB, limit {header.MAX_META // 1024} KB")
+    sha = header.digest(text, ((k, dtype_of(v), tuple(v.shape), _bytes(v)) for k, v in cpu.items()))
+    return safetensors.torch.save(cpu, {"genctl": header.seal(text, sha)})
+
+
+def unpack(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    """A file's checked header and tensors, read once into memory, so that what was verified is what is used.
+
+    Raises GenctlError: no-input, permission, ckpt-truncated, ckpt-header, ckpt-format, ckpt-meta, ckpt-checksum, ckpt-content.
+    """
+    head = header.read(path)  # refuses hostile headers before the file is read whole
+    fd = header.open_regular(path)
+    with os.fdopen(fd, "rb") as f:
+        data = f.read(head.size + 1)
+    if len(data) != head.size:
+        raise bad("ckpt-changed", path, "the file changed while it was read")
+    again = header.from_bytes(path, data)
+    try:
+        tensors = safetensors.torch.load(data)
+    except Exception as e:  # whatever the library says of a damaged file is the file's fault
+        raise bad("ckpt-content", path, safe_text(e)) from None
+    if again.digest != header.digest(again.text, ((k, dtype_of(v), tuple(v.shape), _bytes(v)) for k, v in tensors.items())):
+        raise bad("ckpt-checksum", path, "checksum mismatch: the file is damaged or was edited", "use another checkpoint of the run")
+    return again, tensors
+
+
+# --- a model and its file ----------------------------------------------------------------------------------------------------
+
+
+def memory_keys(model: nn.Module) -> set[str]:
+    """The names of the buffers that live in Memories."""
+    return {f"{n}.{b}" if n else b for n, m in model.named_modules() if isinstance(m, Memory) for b, _ in m.named_buffers()}
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors that sampling needs, by name."""
+    skip = memory_keys(model)
+    return {k: v for k, v in model.state_dict().items() if k not in skip}
+
+
+def describe(recipe: Recipe, spec: Spec, step: int, metrics: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """What a checkpoint file says of itself."""
+    versions = {"genctl": genctl.__version__, "torch": torch.__version__.split("+")[0], "python": sys.version.split()[0]}
+    return {
+        "format": FORMAT,
+        "family": recipe.family,
+        "step": step,
+        "recipe": recipe.plain(),
+        "spec": spec.to_json(),
+        "metrics": dict(metrics or {}),
+        "versions": versions,
+    }
+
+
+def understand(head: Header) -> tuple[Recipe, Spec]:
+    """The recipe and spec in a checkpoint's header. Raises GenctlError (ckpt-meta)."""
+    try:
+        plan, spec = recipe.from_plain(head.meta["recipe"]), Spec.from_json(head.meta["spec"])
+    except GenctlError as e:
+        raise bad("ckpt-meta", head.path, f"its recipe is not valid: {safe_text(e.lines[0])}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise bad("ckpt-meta", head.path, f"its description is not valid: {safe_text(e)}") from None
+    if plan.family != head.meta.get("family"):
+        raise bad("ckpt-meta", head.path, "its family and its recipe disagree")
+    return plan, spec
+
+
+def build(plan: Recipe, spec: Spec) -> Model:
+    """The model of a recipe on the CPU, counted on the meta device first. Raises GenctlError (limit, config)."""
+    from genctl import catalog
+
+    cls = catalog.family(plan.family)
+    with torch.device("meta"):
+        count = sum(p.numel() for p in cls(plan.model, spec).parameters())
+    if count > plan.limits.parameters:
+        raise GenctlError(
+            "limit",
+            f"the model would have {count:,} parameters, limit {plan.limits.parameters:,}",
+            "raise limits.parameters, or make the model smaller",
+        )
+    model: Model = cls(plan.model, spec)
+    return model
+
+
+def load(path: Path) -> tuple[Model, Recipe, Spec, Header]:
+    """A trained model, in eval mode on the CPU, from one model file. Nothing is allocated before the header is believed."""
+    from genctl import catalog
+
+    head = header.read(path)
+    plan, spec = understand(head)
+    cls = catalog.family(plan.family)
+    try:
+        with torch.device("meta"):
+            shell = cls(plan.model, spec)
+    except (GenctlError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as e:
+        raise bad("ckpt-meta", path, f"its recipe and spec do not make a model: {safe_text(e)}") from None
+    match(path, head.tensors, {k: (dtype_of(v), tuple(v.shape)) for k, v in weights(shell).items()})
+    head, tensors = unpack(path)
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise bad(
+                "ckpt-content",
+                path,
+                f"tensor '{safe_text(name, 60)}' holds values that are not finite",
+                "use an earlier checkpoint of the run",
+            )
+    model = build(plan, spec)
+    model.load_state_dict(tensors, strict=False)  # only Memories are absent: `match` compared the rest
+    return model.eval().requires_grad_(False), plan, spec, head
+
+
+def match(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Two inventories of tensors must be equal. Raises GenctlError (ckpt-content) naming the first differences."""
+    kinds = {
+        "missing": [k for k in wanted if k not in found],
+        "unexpected": [k for k in found if k not in wanted],
+        "other shape": [k for k in wanted if k in found and found[k] != wanted[k]],
+    }
+    said = [
+        f"{kind}: {', '.join(safe_text(k, 40) for k in names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        for kind, names in kinds.items()
+        if names
+    ]
+    if said:
+        raise bad("ckpt-content", path, "its tensors are not those of its recipe; " + "; ".join(said))
+
+
+# --- writing a step ----------------------------------------------------------------------------------------------------------
+
+
+class FS:
+    """The file operations that durability rests on, one method each, so that a test can count, fail or replay them."""
+
+    def mkdir(self, path: Path) -> None:
+        path.mkdir()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Creates the file, writes all bytes and syncs them to the disk."""
+        umask = os.umask(0)
+        os.umask(umask)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 & ~umask)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view[: 2**30]) :]
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def sync(self, fd: int) -> None:
+        if sys.platform == "darwin":
+            import fcntl
+
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(fd)
+
+    def sync_dir(self, path: Path) -> None:
+        """Syncs a folder's entries. File systems that cannot (EINVAL, ENOTSUP) are passed over."""
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            self.sync(fd)
+        except OSError as e:
+            if e.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(fd)
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.rename(old, new)
+
+    def link(self, target: str, path: Path) -> None:
+        """Makes `path` a symbolic link to `target`, replacing a file or link in one step."""
+        temporary = path.with_name(f".link-{secrets.token_hex(4)}")
+        os.symlink(target, temporary)
+        os.replace(temporary, path)
+
+    def remove(self, path: Path) -> None:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A checkpoint folder that verified: its number, place and manifest."""
+
+    number: int
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        return self.path / MODEL
+
+    @property
+    def resume(self) -> Path:
+        return self.path / RESUME
+
+
+def save(home: Path, step: int, files: Mapping[str, bytes], manifest: Mapping[str, Any], fs: FS | None = None) -> Path:
+    """Writes one checkpoint folder under `home` (the run's `checkpoints/`) and returns when it is durable.
+
+    Raises OSError; then the temporary folder is gone and every older checkpoint is as it was.
+    """
+    fs = fs or FS()
+    final = home / f"step-{step:010d}"
+    if final.exists() and verified(home, step):
+        return final  # steps are immutable
+    temporary = home / f".tmp-{step}-{secrets.token_hex(4)}"
+    listing = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    text = json.dumps({"format": FORMAT, "step": step, "files": listing, **manifest}, indent=1)
+    try:
+        fs.mkdir(temporary)
+        for name, data in files.items():
+            fs.write(temporary / name, data)
+        fs.write(temporary / MANIFEST, text.encode())
+        fs.sync_dir(temporary)
+        if final.exists():  # damaged, and now trained again
+            fs.rename(final, home / f".trash-{step}-{secrets.token_hex(4)}")
+        fs.rename(temporary, final)
+    except OSError:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(temporary)
+        raise
+    fs.sync_dir(home)
+    return final
+
+
+def point_latest(home: Path, step: int, fs: FS | None = None) -> str | None:
+    """Points `latest` at a step; the reason if that fails, which loses nothing."""
+    latest = home / "latest"
+    try:
+        if latest.is_dir() and not latest.is_symlink():
+            return f"{safe_text(latest)} is a folder, not a link; it is left alone and not used"
+        (fs or FS()).link(f"step-{step:010d}", latest)
+    except OSError as e:
+        return f"{safe_text(latest)} was not updated: {safe_text(e.strerror)}"
+    return None
+
+
+def sweep(home: Path) -> None:
+    """Removes what an interrupted save or deletion left behind. Call with the run's lock held."""
+    for left in [*home.glob(".tmp-*"), *home.glob(".trash-*"), *home.glob(".link-*")]:
+        with contextlib.suppress(OSError):
+            FS().remove(left)
+
+
+def retain(home: Path, keep: int, fs: FS | None = None) -> None:
+    """Deletes all but the newest `keep` checkpoints that verify; those that do not verify are kept for a look."""
+    fs = fs or FS()
+    good = 0
+    for number in steps(home):
+        if good < keep:
+            good += verified(home, number) is not None
+        else:
+            trash = home / f".trash-{number}-{secrets.token_hex(4)}"
+            with contextlib.suppress(OSError):
+                fs.rename(home / f"step-{number:010d}", trash)
+                fs.remove(trash)
+
+
+# --- reading a run -----------------------------------------------------------------------------------------------------------
+
+
+def steps(home: Path) -> list[int]:
+    """The numbers of all checkpoint folders, newest (highest) first; links are ignored."""
+    found = [int(m[1]) for e in _scan(home) if (m := STEP.fullmatch(e.name)) and e.is_dir(follow_symlinks=False)]
+    return sorted(found, reverse=True)
+
+
+def _scan(home: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(home) as it:
+            return list(it)
+    except OSError:
+        return []
+
+
+def verify(home: Path, number: int) -> Step:
+    """A checkpoint whose manifest and files are whole. Raises GenctlError (ckpt-*)."""
+    path = home / f"step-{number:010d}"
+    where = path / MANIFEST
+    fd = header.open_regular(where)
+    with os.fdopen(fd, "rb") as f:
+        raw = f.read(MAX_MANIFEST + 1)
+    try:
+        manifest = json.loads(raw)
+        listing = {str(k): (int(v["size"]), str(v["sha256"])) for k, v in manifest["files"].items()}
+        if len(raw) > MAX_MANIFEST or int(manifest["format"]) > FORMAT or int(manifest["step"]) != number or not {MODEL} <= listing.keys():
+            raise ValueError("it does not describe this step")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise bad("ckpt-meta", where, f"not a manifest: {safe_text(e)}") from None
+    for name, (size, sha) in listing.items():
+        if Path(name).name != name or name.startswith("."):
+            raise bad("ckpt-meta", where, f"names a file outside its folder: '{safe_text(name)}'")
+        with os.fdopen(header.open_regular(path / name), "rb") as f:
+            real = os.fstat(f.fileno()).st_size
+            if real != size:
+                raise bad("ckpt-truncated", name, f"{real} bytes, the manifest promises {size}")
+            if hashlib.file_digest(f, "sha256").hexdigest() != sha:
+                raise bad("ckpt-checksum", name, "checksum mismatch")
+    return Step(number, path, manifest)
+
+
+def verified(home: Path, number: int) -> Step | None:
+    try:
+        return verify(home, number)
+    except GenctlError:
+        return None
+
+
+def newest(home: Path, warn: Callable[[str], None]) -> Step | None:
+    """The highest step that verifies; None if there are no steps; GenctlError if there are but none is whole."""
+    numbers = steps(home)
+    for number in numbers:
+        try:
+            return verify(home, number)
+        except GenctlError as e:
+            warn(f"warning[ckpt-skipped]: step {number}: {e.lines[0]}")
+    if numbers:
+        raise GenctlError(
+            "ckpt-content",
+            f"none of the {len(numbers)} checkpoints in {safe_text(home)} is whole",
+            "start a new run; the damaged files are left as they are",
+        )
+    return None
+
+
+def locate(path: Path, warn: Callable[[str], None]) -> Path:
+    """The model file that `--ckpt` means: a lone file, a checkpoint folder, or a run (its newest whole step)."""
+    if not path.is_dir():
+        return path
+    if (path / MODEL).exists() or (path / MANIFEST).exists():
+        return path / MODEL
+    if (path / "checkpoints").is_dir():
+        step = newest(path / "checkpoints", warn)
+        if step is None:
+            raise GenctlError("no-input", f"the run {safe_text(path)} has no checkpoint yet")
+        return step.model
+    if (path / ".metadata").exists():
+        raise bad("ckpt-format", path, "a torch.distributed checkpoint folder", "genctl reads only safetensors (its .metadata is a pickle)")
+    raise GenctlError(
+        "no-input",
+        f"{safe_text(path)} is neither a run, a checkpoint folder nor a safetensors file",
+        "give runs/NAME or a model.safetensors",
+    )

@@ -1,0 +1,62 @@
+"""The Typer application: every command of this room under one name, and usage errors in the house's form."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from genctl import __version__
+from genctl.cli import data, doctor, find, sample, train
+from genctl.errors import GenctlError
+
+boxed = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+app = typer.Typer(
+    name="genctl",
+    help="Train, sample and score every family of generative model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if boxed else None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"genctl {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print a traceback with an error (also GENCTL_DEBUG=1).")] = False,
+) -> None:
+    pass
+
+
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.command("list")(find.list_)
+app.command("inspect")(find.inspect)
+app.command("init")(find.init)
+app.command("runs")(find.runs)
+app.command("doctor")(doctor.doctor)
+app.add_typer(data.app, name="data")
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs one command line and returns its exit status. Raises GenctlError for a wrong one."""
+    try:
+        code = app(args=list(args), prog_name="genctl", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as e:
+        if type(e).__name__ == "NoArgsIsHelpError":
+            return 2
+        context = getattr(e, "ctx", None)
+        where = context.command_path if context else "genctl"
+        message = e.format_message() if hasattr(e, "format_message") else str(e)
+        raise GenctlError("usage", " ".join(message.split()), f"{where} --help") from None
+    except typer.Abort:
+        return 130

@@ -1,0 +1,44 @@
+"""genctl sample"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genctl.cli import show
+from genctl.errors import GenctlError, safe_text
+
+
+def sample(
+    ckpt: Annotated[Path, typer.Option(help="A run, a checkpoint folder or one safetensors file.")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value]...", help="How to draw, e.g. temperature=0.8; see `genctl inspect CKPT`.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="key=value", help="The same as an option.")] = None,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, max=10**6, help="How many.")] = 16,
+    out: Annotated[Path | None, typer.Option(help="A folder, or a .npz file for one array; default beside the run.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Sample i depends on the seed and i alone.")] = 0,
+    prompt: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
+    label: Annotated[str | None, typer.Option(help="A class, by number or name.")] = None,
+    given: Annotated[Path | None, typer.Option(help="An .npz of arrays to condition on.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Draw samples from a checkpoint: it needs neither the recipe nor the data.
+
+    Example: genctl sample --ckpt runs/latest -n 64 --out samples
+    """
+    if sum(v is not None for v in (prompt, label, given)) > 1:
+        raise GenctlError("usage", "give one of --prompt, --label and --given")
+    from genctl.tasks import sample as task
+
+    sampler = task.Sampler.load(ckpt, device, show.say)
+    beside = sampler.label(label) if label is not None else task.read_given(given, sampler) if given else None
+    draw = sampler.draw([*(changes or []), *(set_ or [])])
+    out = out or task.default_out(ckpt, sampler, seed)
+    paths = task.sample_to_files(sampler, n, out, seed, beside, draw, prompt, show.say)
+    shown = [p for p in paths[:1] if p.suffix == ".txt"]
+    lines = [p.read_text(encoding="utf-8").rstrip() for p in shown if n <= 20] + [
+        f"{n} samples in {safe_text(out)}; look at {safe_text(paths[0])}"
+    ]
+    show.result({"n": n, "seed": seed, "out": str(out), "files": [str(p) for p in paths[:1000]]}, as_json, lines)

@@ -1,0 +1,125 @@
+"""Variational autoencoder: a latent Gaussian, decoded; trained on a bound of the likelihood.
+
+Kingma and Welling 2014, Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114.
+`log_prob` is the importance-weighted estimate of Burda et al. 2016, https://arxiv.org/abs/1509.00519, eq. 8.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from genctl import contract
+from genctl.config import Settings
+from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
+from genctl.errors import GenctlError
+from genctl.maths import noise
+from genctl.nets.conv import ConvDecoder, ConvEncoder
+from genctl.nets.mlp import mlp
+
+LOG2PI = math.log(2 * math.pi)
+
+
+class VAE(Family):
+    """p(x) = E_{z ~ N(0, I)} p(x | z), with q(z | x) a diagonal Gaussian."""
+
+    kinds = frozenset({"vector", "image"})
+    log_prob_is = "IS-k"
+
+    class Config(Settings):
+        network: Literal["mlp", "conv"] = "mlp"
+        """Fully connected, or convolutional (images)."""
+        latent: int = Field(16, ge=1, le=4096)
+        """Dimensions of z."""
+        hidden: list[int] = Field(default_factory=lambda: [500, 500], max_length=16)
+        """Widths of the hidden layers, from x to z; the decoder mirrors them. For conv: channels, one halving of the picture each."""
+        activation: Literal["relu", "silu", "tanh", "gelu"] = "relu"
+        """Between the layers."""
+        likelihood: Literal["auto", "bernoulli", "gaussian"] = "auto"
+        """p(x | z). auto: bernoulli for data in [0, 1], gaussian with one learned sigma otherwise."""
+        beta: float = Field(1.0, ge=0, le=1000)
+        """Weight of the KL term (Higgins et al. 2017); 1 is the bound on the likelihood."""
+        kl_warmup: float = Field(0.0, ge=0, le=1)
+        """The share of training over which beta grows from 0."""
+        importance: int = Field(200, ge=1, le=100_000)
+        """Samples of z that `log_prob` averages over."""
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        super().__init__(config, spec)
+        if any(not 1 <= w <= 65_536 for w in config.hidden) or not config.hidden:
+            raise GenctlError("config", "model.hidden: every width must be between 1 and 65536")
+        if config.network == "conv":
+            if spec.kind != "image":
+                raise GenctlError(
+                    "config", f"model.network: conv needs images; this data is {spec.kind} {list(spec.shape)}", "model.network=mlp"
+                )
+            self.encoder: nn.Module = ConvEncoder(spec.shape, config.hidden, 2 * config.latent, config.activation)
+            self.decoder: nn.Module = ConvDecoder(spec.shape, config.hidden, config.latent, config.activation)
+        else:
+            self.encoder = nn.Sequential(nn.Flatten(), mlp([spec.size, *config.hidden, 2 * config.latent], config.activation))
+            self.decoder = nn.Sequential(
+                mlp([config.latent, *reversed(config.hidden), spec.size], config.activation), nn.Unflatten(1, spec.shape)
+            )
+        unit = config.likelihood == "bernoulli" or (config.likelihood == "auto" and spec.levels > 0)
+        self.log_sigma = None if unit else nn.Parameter(torch.zeros(()))  # of p(x | z)
+        self.code = Spec(shape=(config.latent,))
+
+    # --- the two halves ---
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """q(z | x): mu and logvar (B, D)."""
+        mu, logvar = self.encoder(x).chunk(2, 1)
+        return mu, logvar.clamp(-20, 20)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z) (B,)."""
+        out = self.decoder(z)
+        if self.log_sigma is None:
+            return -F.binary_cross_entropy_with_logits(out, x, reduction="none").flatten(1).sum(1)
+        gap = (x - out) * torch.exp(-self.log_sigma)
+        return -(0.5 * gap.square() + self.log_sigma + 0.5 * LOG2PI).flatten(1).sum(1)
+
+    # --- the contract ---
+
+    def loss(self, batch: Batch, at: Progress) -> Loss:
+        """The negative evidence lower bound (eq. 10), with the KL weighted by beta."""
+        mu, logvar = self.posterior(batch.x)
+        z = mu + torch.exp(0.5 * logvar) * noise.randn(*mu.shape, device=mu.device)
+        reconstruction = -self.log_likelihood(batch.x, z).mean()
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+        warm = min(1.0, at.fraction / self.config.kl_warmup) if self.config.kl_warmup and self.training else 1.0
+        total = reconstruction + self.config.beta * warm * kl
+        return Loss(total, reconstruction_nats=reconstruction, kl_nats=kl)
+
+    def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
+        """The mean of p(x | z) for images, a draw of it for vectors and binary images."""
+        out = self.decode(noise.randn(n, self.config.latent, device=self.device))
+        if self.log_sigma is not None:
+            return out + self.log_sigma.exp() * noise.randn(*out.shape, device=out.device)
+        return noise.bernoulli(out) if self.spec.levels == 2 else out
+
+    # --- powers ---
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The posterior mean (B, D)."""
+        return self.posterior(batch.x)[0]
+
+    def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
+        """The mean of p(x | z)."""
+        out: Tensor = self.decoder(code)
+        return torch.sigmoid(out) if self.log_sigma is None else out
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """log 1/k sum_i p(x, z_i) / q(z_i | x), z_i ~ q(z | x): a lower bound in expectation, tight as k grows."""
+        mu, logvar = self.posterior(batch.x)
+        sigma = torch.exp(0.5 * logvar)
+        terms = []
+        for _ in range(self.config.importance):
+            eps = noise.randn(*mu.shape, device=mu.device)
+            z = mu + sigma * eps
+            prior_over_q = 0.5 * (eps.square() - z.square() + logvar).sum(1)
+            terms.append(self.log_likelihood(batch.x, z) + prior_over_q)
+        return torch.stack(terms).logsumexp(0) - math.log(len(terms))

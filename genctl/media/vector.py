@@ -1,0 +1,75 @@
+"""Rows of numbers: a csv, and a PNG scatter of the first two columns. Column names come from `spec.codec["columns"]`."""
+
+import csv
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from genctl.contract import Spec
+from genctl.media import Note
+
+SIDE, MARGIN, SHOWN = 480, 40, 10_000
+
+
+def columns(spec: Spec) -> list[str]:
+    return [str(c) for c in spec.codec.get("columns") or [f"x{i}" for i in range(spec.size)]]
+
+
+def scatter(x: Tensor, names: list[str], limits: tuple[Tensor, Tensor] | None = None) -> Image.Image:
+    """(N, D) as points in the plane of the first two columns, with the range on the axes."""
+    flat = x.flatten(1).float()
+    flat = torch.cat([flat, torch.zeros(len(flat), 1)], 1)[:, :2] if flat.shape[1] == 1 else flat[:, :2]
+    low, high = limits or (flat.amin(0), flat.amax(0))
+    unit = (flat - low) / (high - low).clamp(min=1e-9)
+    picture = Image.new("RGB", (SIDE + 2 * MARGIN, SIDE + 2 * MARGIN), "white")
+    pen = ImageDraw.Draw(picture, "RGBA")
+    pen.rectangle((MARGIN, MARGIN, MARGIN + SIDE, MARGIN + SIDE), outline="grey")
+    for u, v in unit.clamp(-0.05, 1.05).tolist():
+        px, py = MARGIN + u * SIDE, MARGIN + (1 - v) * SIDE
+        pen.ellipse((px - 1.5, py - 1.5, px + 1.5, py + 1.5), fill=(20, 60, 160, 110))
+    for text, place in (
+        (f"{float(low[0]):.3g}", (MARGIN, SIDE + MARGIN + 6)),
+        (f"{float(high[0]):.3g}  {names[0]}", (SIDE - 10, SIDE + MARGIN + 6)),
+        (f"{float(high[1]):.3g}  {names[1] if len(names) > 1 else ''}", (MARGIN, MARGIN - 16)),
+        (f"{float(low[1]):.3g}", (4, SIDE + MARGIN - 12)),
+    ):
+        pen.text(place, text, fill="black")
+    return picture
+
+
+def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path:
+    path = stem.with_suffix(".png")
+    info = PngInfo()
+    if note:
+        info.add_text("genctl", json.dumps(note))
+    scatter(x[:SHOWN], columns(spec)).save(path, pnginfo=info)
+    return path
+
+
+class _Writer:
+    def __init__(self, folder: Path, spec: Spec, note: Note) -> None:
+        self.folder, self.spec, self.note = folder, spec, note
+        self.path = folder / "samples.csv"
+        self.file = self.path.open("w", newline="", encoding="utf-8")
+        self.rows = csv.writer(self.file)
+        self.rows.writerow(columns(spec))
+        self.first: list[Tensor] = []
+        self.count = 0
+
+    def add(self, x: Tensor) -> None:
+        if self.count < SHOWN:
+            self.first.append(x[: SHOWN - self.count])
+        self.count += len(x)
+        self.rows.writerows([[f"{v:.9g}" for v in row] for row in x.flatten(1).tolist()])
+
+    def close(self) -> list[Path]:
+        self.file.close()
+        return [preview(torch.cat(self.first), self.spec, self.folder / "scatter", self.note), self.path]
+
+
+def open_writer(folder: Path, spec: Spec, note: Note) -> _Writer:
+    return _Writer(folder, spec, note)

@@ -1,0 +1,70 @@
+"""Plain convolutional encoders and decoders that halve and double a picture step by step; any height and width."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from genctl.nets.mlp import ACTIVATIONS
+
+
+def pyramid(height: int, width: int, steps: int) -> list[tuple[int, int]]:
+    """The sizes of a picture before and after each halving, rounded up."""
+    sizes = [(height, width)]
+    for _ in range(steps):
+        h, w = sizes[-1]
+        sizes.append((-(-h // 2), -(-w // 2)))
+    return sizes
+
+
+class ConvEncoder(nn.Module):
+    """(B, C, H, W) -> (B, out): stride-2 3x3 convolutions of `channels`, then one linear layer."""
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], out: int, activation: str = "relu") -> None:
+        super().__init__()
+        c, h, w = shape
+        layers: list[nn.Module] = []
+        for a, b in zip([c, *channels], channels, strict=False):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
+        top = pyramid(h, w, len(channels))[-1]
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * top[0] * top[1], out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        return out
+
+
+class ConvDecoder(nn.Module):
+    """(B, code) -> (B, C, H, W): the encoder's mirror, by 4x4 transposed convolutions; the last layer is linear."""
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], code: int, activation: str = "relu") -> None:
+        super().__init__()
+        c, h, w = shape
+        sizes = pyramid(h, w, len(channels))
+        top = sizes[-1]
+        self.first = nn.Sequential(
+            nn.Linear(code, channels[-1] * top[0] * top[1]), nn.Unflatten(1, (channels[-1], *top)), ACTIVATIONS[activation]()
+        )
+        layers: list[nn.Module] = []
+        widths = [*reversed(channels[:-1]), c]
+        for i, (a, b) in enumerate(zip(reversed(channels), widths, strict=True)):
+            layers.append(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1))
+            th, tw = sizes[len(channels) - 1 - i]
+            layers.append(Crop(th, tw))
+            if i < len(channels) - 1:
+                layers.append(ACTIVATIONS[activation]())
+        self.net = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.net(self.first(z))
+        return out
+
+
+class Crop(nn.Module):
+    """Cuts a picture back to a size that doubling overshot."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., : self.size[0], : self.size[1]]

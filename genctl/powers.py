@@ -1,0 +1,106 @@
+"""What a family may do beyond `loss` and `sample`. A power is declared by existing; commands ask for powers, never for families."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from genctl.contract import Batch, Given, Spec
+
+State = dict[str, Tensor]  # every tensor batch-first, so that beams and batches reorder with one index
+
+
+@runtime_checkable
+class LogProb(Protocol):
+    """Says how likely an example is."""
+
+    log_prob_is: str
+    """exact, bound, IS-k or AIS: what kind of number `log_prob` returns."""
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """(B,) nats of density (floats) or probability (tokens) of each x, in the data's scale."""
+
+
+@runtime_checkable
+class Energy(Protocol):
+    """Gives every x an energy whose exponential is an unnormalised density."""
+
+    def energy(self, batch: Batch) -> Tensor:
+        """(B,) nats: log p(x) = -energy(x) - log Z."""
+
+
+@runtime_checkable
+class Encode(Protocol):
+    """Maps x to a code."""
+
+    code: Spec
+    """What one code is, so that another family can model the codes."""
+
+    def encode(self, batch: Batch) -> Tensor:
+        """(B, *code.shape): the mean code where codes are random."""
+
+
+@runtime_checkable
+class Decode(Protocol):
+    """Maps a code back to x."""
+
+    def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
+        """(B, *spec.shape): the mean x where x is random."""
+
+
+@runtime_checkable
+class Impute(Protocol):
+    """Fills in what was not observed; a prompt is an observed beginning."""
+
+    def impute(self, batch: Batch, draw: Any) -> Tensor:
+        """(B, *spec.shape) equal to batch.x where batch.mask is True, drawn elsewhere."""
+
+
+@runtime_checkable
+class Translate(Protocol):
+    """Maps x to its counterpart in another world."""
+
+    def translate(self, batch: Batch, to: str, draw: Any) -> Tensor:
+        """The counterpart of x in `spec.given[to]`: the way that `sample(given=)` does not go."""
+
+
+@runtime_checkable
+class Predict(Protocol):
+    """Predicts what stands beside x."""
+
+    target: str
+    """Which entry of `spec.given`."""
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits (B, *target's shape, target's vocab)."""
+
+
+@runtime_checkable
+class Causal(Protocol):
+    """Draws x as a row of symbols, one after another; grids in raster order."""
+
+    def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
+        """Logits (n, V) of the first symbol, and the state before it."""
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Consumes tokens (n, S), S >= 1; logits (n, S, V) of the symbol after each, and the state after them."""
+
+
+POWERS: dict[str, Any] = {
+    "log_prob": LogProb,
+    "energy": Energy,
+    "encode": Encode,
+    "decode": Decode,
+    "impute": Impute,
+    "translate": Translate,
+    "predict": Predict,
+    "causal": Causal,
+}
+
+
+def of(cls: type) -> list[str]:
+    """The names of a family's powers: all methods of the Protocol exist on the class."""
+    return [name for name, power in POWERS.items() if all(callable(getattr(cls, m, None)) for m in methods(power))]
+
+
+def methods(power: type) -> list[str]:
+    return [m for m, v in vars(power).items() if callable(v) and not m.startswith("_")]

@@ -1,0 +1,213 @@
+"""sample: from a checkpoint alone to files of the model's medium, or to tensors in Python."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import genctl
+from genctl import checkpoint, config, device
+from genctl.config import Tree
+from genctl.contract import Batch, Draw, Family, Given, Spec
+from genctl.errors import GenctlError, safe_text
+from genctl.header import Header
+from genctl.maths import sampling
+from genctl.media import text as letters
+from genctl.media import writer
+from genctl.powers import Impute
+from genctl.recipe import Recipe
+
+LISTING = "samples.json"
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A trained model, ready to sample."""
+
+    model: Family
+    recipe: Recipe
+    spec: Spec
+    header: Header
+
+    @classmethod
+    def load(cls, path: str | Path, place: str = "cpu", say: Any = _silent) -> "Sampler":
+        """From a run, a checkpoint folder or a lone safetensors file. Raises GenctlError (no-input, ckpt-*, device, power)."""
+        where = device.resolve(place).device
+        file = checkpoint.locate(Path(path), say)
+        model, plan, spec, head = checkpoint.load(file)
+        say(f"checkpoint {safe_text(file)}: {plan.family}, step {head.meta.get('step')}")
+        if not isinstance(model, Family):
+            raise GenctlError("power", f"family '{plan.family}' cannot be sampled from")
+        return cls(model.to(where), plan, spec, head)
+
+    def draw(self, overrides: list[str] | None = None) -> Draw:
+        """The recipe's `sample` section with overrides such as `temperature=0.8`."""
+        tree = Tree({"sample": self.recipe.sample.model_dump(mode="json")})
+        for change in overrides or []:
+            config.override(tree, change if change.startswith("sample.") else f"sample.{change}", f"override '{safe_text(change)}'")
+        inner = Tree(tree.value["sample"], {k[1:]: v for k, v in tree.marks.items()})
+        found = config.validate(inner, type(self.recipe.sample))
+        if found is None:
+            raise GenctlError("usage", [f"{where}: sample.{what}" if where else f"sample.{what}" for where, what in inner.mistakes])
+        return found  # type: ignore[no-any-return]
+
+    def stream(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, draw: Draw | None = None) -> Iterator[Tensor]:
+        """Pieces (m, *shape) of n samples; sample i depends on the seed, i and draw.chunk alone."""
+        return sampling.chunks(self.model, n, draw or self.recipe.sample, seed, self.given(n, given))
+
+    def sample(self, n: int = 1, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """(n, *shape) samples on the CPU, in the data's scale."""
+        return torch.cat(list(self.stream(n, seed, given)))
+
+    def go_on(self, prompt: str, n: int, seed: int = 0, draw: Draw | None = None, warn: Any = _silent) -> Iterator[Tensor]:
+        """Pieces of n samples that begin with a prompt. Raises GenctlError (power, prompt-token, prompt-length)."""
+        if not isinstance(self.model, Impute):
+            raise GenctlError("power", f"family '{self.recipe.family}' cannot go on from a prompt")
+        tokens = letters.encode(prompt, self.spec)
+        longest = self.spec.size - 1
+        if len(tokens) > longest:
+            warn(
+                f"warning[prompt-length]: the prompt has {len(tokens)} symbols, the model sees {longest + 1}: only the last {longest} are used"
+            )
+            tokens = tokens[-longest:]
+        row, seen = torch.zeros(self.spec.size, dtype=torch.long), torch.zeros(self.spec.size, dtype=torch.bool)
+        row[: len(tokens)], seen[: len(tokens)] = tokens, True
+        shape = (-1, *self.spec.shape)
+
+        def drawn(m: int, how: Draw, given: Given | None) -> Tensor:
+            batch = Batch(
+                x=row.expand(m, -1).reshape(shape).to(self.model.device), mask=seen.expand(m, -1).reshape(shape).to(self.model.device)
+            )
+            return self.model.impute(batch, how)  # type: ignore[operator, no-any-return]
+
+        return sampling.chunks(self.model, n, draw or self.recipe.sample, seed, None, drawn)
+
+    def given(self, n: int, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """What to condition on, for n samples: as asked, and class labels in turn where the model needs one that was not."""
+        out = dict(given or {})
+        for name in out:
+            if name not in self.model.conditions:
+                able = ", ".join(self.model.conditions) or "nothing"
+                raise GenctlError("power", f"this model is not conditional on '{safe_text(name)}'; it is conditional on {able}")
+        for name in self.model.conditions:
+            spec = self.spec.given[name]
+            if name not in out and not spec.shape and spec.vocab:
+                out[name] = torch.arange(n) % spec.vocab
+            elif name not in out:
+                raise GenctlError("usage", f"this model needs '{name}' to sample", f"--given FILE.npz with an array '{name}'")
+        return out
+
+    def label(self, value: str) -> dict[str, Tensor]:
+        """--label as `given`: a class number or name."""
+        spec = self.spec.given.get("label")
+        if spec is None or "label" not in self.model.conditions:
+            raise GenctlError("power", "this model is not conditional on a class label")
+        names = [str(c) for c in spec.codec.get("names", [])]
+        index = names.index(value) if value in names else int(value) if value.isdecimal() and len(value) < 10 else -1
+        if not 0 <= index < spec.vocab:
+            raise GenctlError(
+                "usage",
+                f"--label {safe_text(value)}: expected 0 to {spec.vocab - 1}" + (f" or one of {', '.join(names[:20])}" if names else ""),
+            )
+        return {"label": torch.tensor([index])}
+
+    def note(self, seed: int) -> dict[str, Any]:
+        """What every generated file says of itself."""
+        return {
+            "generated": True,
+            "by": f"genctl {genctl.__version__}",
+            "family": self.recipe.family,
+            "step": self.header.meta.get("step"),
+            "checkpoint": self.header.digest,
+            "seed": seed,
+        }
+
+
+def read_given(path: Path, sampler: Sampler) -> dict[str, Tensor]:
+    """The arrays of an .npz, each as the Spec of its name promises. Raises GenctlError (no-input, data-format, data-mismatch)."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {k: torch.from_numpy(arrays[k]) for k in arrays.files}
+    except FileNotFoundError:
+        raise GenctlError("no-input", f"no such file: {safe_text(path)}") from None
+    except Exception as e:  # whatever numpy says of a damaged file is the file's fault
+        raise GenctlError("data-format", f"{safe_text(path)}: not an npz of plain arrays: {safe_text(e)}") from None
+    for name, value in found.items():
+        spec = sampler.spec.given.get(name)
+        if spec is None or tuple(value.shape[1:]) != spec.shape:
+            wanted = f"(n, {', '.join(map(str, spec.shape))})" if spec else "nothing of that name"
+            raise GenctlError(
+                "data-mismatch", f"{safe_text(path)}: '{safe_text(name)}' has shape {tuple(value.shape)}, this model takes {wanted}"
+            )
+        if spec.vocab and not ((value >= 0) & (value < spec.vocab)).all():
+            raise GenctlError("data-mismatch", f"{safe_text(path)}: '{safe_text(name)}' must lie in 0 to {spec.vocab - 1}")
+        found[name] = value.long() if spec.vocab else value.float()
+    return found
+
+
+def default_out(ckpt: Path, sampler: Sampler, seed: int) -> Path:
+    """Beside the run's previews; in ./samples for a checkpoint that lies elsewhere."""
+    name = f"step-{sampler.header.meta.get('step', 0):010d}-seed-{seed}"
+    return ckpt / "samples" / name if (ckpt / "checkpoints").is_dir() else Path("samples") / name
+
+
+def sample_to_files(
+    sampler: Sampler,
+    n: int,
+    out: Path,
+    seed: int = 0,
+    given: Mapping[str, Tensor] | None = None,
+    draw: Draw | None = None,
+    prompt: str | None = None,
+    say: Any = _silent,
+) -> list[Path]:
+    """Streams n samples into a folder and returns the files, the one to look at first; the last is samples.json.
+
+    `out` ending in .npz writes one compressed array instead. Raises GenctlError (out-exists, out-unwritable).
+    """
+    note = sampler.note(seed)
+    pieces = sampler.stream(n, seed, given, draw) if prompt is None else sampler.go_on(prompt, n, seed, draw, say)
+    try:
+        if out.suffix == ".npz":
+            return [_npz(torch.cat(list(pieces)), out, note)]
+        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / LISTING).exists())):
+            raise GenctlError("out-exists", f"{safe_text(out)} is a file, or holds other things than samples", "give another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        for old in _listed(out):
+            old.unlink(missing_ok=True)
+        target = writer(sampler.spec).open_writer(out, sampler.spec, note)
+        for piece in pieces:
+            target.add(piece)
+        paths = target.close()
+        listing = out / LISTING
+        listing.write_text(json.dumps({**note, "n": n, "files": [p.name for p in paths]}, indent=1) + "\n", encoding="utf-8")
+        return [*paths, listing]
+    except OSError as e:
+        raise GenctlError("out-unwritable", f"{safe_text(out)} cannot be written: {safe_text(e.strerror)}", "give another --out") from None
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files of an earlier call, by its own listing."""
+    try:
+        names = json.loads((folder / LISTING).read_text(encoding="utf-8"))["files"]
+        return [folder / name for name in names if isinstance(name, str) and Path(name).name == name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _npz(x: Tensor, out: Path, note: dict[str, Any]) -> Path:
+    import numpy as np
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(out, x=x.numpy(), genctl=np.array(json.dumps(note)))
+    return out

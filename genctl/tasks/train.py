@@ -1,0 +1,256 @@
+"""train: from a recipe, or from a run that goes on, to a folder of checkpoints."""
+
+import datetime
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genctl import catalog, checkpoint, config, device, header, recipe
+from genctl.config import Tree
+from genctl.contract import Model
+from genctl.data import Dataset
+from genctl.errors import GenctlError, safe_text
+from genctl.maths import noise
+from genctl.recipe import Recipe
+from genctl.training import distributed
+from genctl.training.distributed import World
+from genctl.training.run import Report, Run, Trainer, rewind, write_recipe
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for. `overrides`: (text, what said so)."""
+
+    recipe: str | None = None
+    overrides: list[tuple[str, str | None]] | None = None
+    out: Path | None = None
+    resume: Path | None = None
+    init_from: Path | None = None
+    device: str = "auto"
+
+
+def runs_home() -> Path:
+    return Path(os.environ.get("GENCTL_RUNS") or "runs")
+
+
+def open_data(plan: Recipe) -> Dataset:
+    """The dataset of a recipe."""
+    dataset: Dataset = catalog.load("data", plan.data.name).open(plan.data)
+    return dataset
+
+
+def fresh_model(plan: Recipe, dataset: Dataset, seed: int) -> Model:
+    """An untrained model: its first weights are a function of the seed alone."""
+    with noise.stream(seed, "init"):
+        model = checkpoint.build(plan, dataset.spec)
+    for part in model.modules():
+        source = getattr(part, "weights_from", None)
+        if isinstance(part, Model) and source and part is not model:
+            _, tensors = checkpoint.unpack(checkpoint.locate(Path(source), lambda text: None))
+            part.load_state_dict(tensors, strict=False)
+    return model
+
+
+def dry_run(request: Request) -> dict[str, Any]:
+    """Resolves everything that training would, without writing: the recipe as YAML, parameters, memory."""
+    if not request.recipe:
+        raise GenctlError("usage", "--dry-run needs a recipe")
+    plan, tree = recipe.read(request.recipe, request.overrides)
+    place = device.resolve(request.device, plan.train.precision)
+    dataset = open_data(plan)
+    model = fresh_model(plan, dataset, plan.train.seed)
+    count = sum(p.numel() for p in model.parameters())
+    copies = 4 + bool(plan.train.ema)  # weights, gradients, two moments, average
+    sources = {k: v for k, v in tree.marks.items() if v.startswith(("override", "--"))}
+    return {
+        "recipe": plan.plain(),
+        "yaml": config.dump(plan.plain(), sources),  # type: ignore[arg-type]
+        "parameters": count,
+        "memory_mb": round(count * 4 * copies / 1e6, 1),
+        "device": str(place.device),
+        "train_examples": len(dataset.train),
+        "spec": dataset.spec.to_json(),
+    }
+
+
+def train(request: Request, report: Report) -> dict[str, Any]:
+    """Trains and returns {run, step, checkpoint, metrics}. Raises GenctlError or Stopped."""
+    if request.resume and request.out:
+        raise GenctlError("usage", "--resume goes on in the run's own folder: leave out --out")
+    if request.resume and request.init_from:
+        raise GenctlError("usage", "--resume and --init-from exclude each other")
+    if not request.resume and not request.recipe:
+        raise GenctlError("usage", "train needs a recipe, or --resume RUN", "genctl list recipes")
+    try:
+        return _resume(request, report) if request.resume else _start(request, report)
+    finally:
+        distributed.leave()
+
+
+def _place(plan: Recipe, request: Request, report: Report) -> tuple[device.Place, World]:
+    _limit_memory(plan.limits.memory_gb)
+    device.set_threads(plan.train.threads)
+    place = device.resolve(request.device, plan.train.precision)
+    if plan.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    world = distributed.join(place.device)
+    if world.first:
+        report.say(f"device {place.why}")
+    return place, world
+
+
+def _start(request: Request, report: Report) -> dict[str, Any]:
+    assert request.recipe
+    plan, _ = recipe.read(request.recipe, request.overrides)
+    place, world = _place(plan, request, report)
+    name = Path(request.recipe).stem
+    path = request.out or Path(world.text(str(runs_home() / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")))
+    run = Run(path, world)
+    dataset = open_data(plan)
+    model = fresh_model(plan, dataset, plan.train.seed)
+    if request.init_from:
+        report.say(_adopt(model, request.init_from, report))
+    trainer = Trainer(run, plan, dataset, model, place, _quiet(report, world), world)
+    run.claim(fresh=True)
+    try:
+        write_recipe(run, plan)
+        _point_latest(run, request)
+        report.say(
+            f"run {safe_text(path)}: {plan.family} on {plan.data.name}, {sum(p.numel() for p in model.parameters()):,} parameters, {plan.train.steps} steps"
+        )
+        trainer.fit()
+    finally:
+        run.release()
+    return _result(run, trainer)
+
+
+def _resume(request: Request, report: Report) -> dict[str, Any]:
+    assert request.resume
+    named = checkpoint.STEP.fullmatch(request.resume.name)
+    path = request.resume.parent.parent if named else request.resume
+    if not (path / "checkpoints").is_dir():
+        raise GenctlError(
+            "no-input", f"{safe_text(request.resume)} is not a run: it has no checkpoints folder", "genctl runs lists the runs here"
+        )
+    run = Run(path)
+    run.claim(fresh=False)
+    try:
+        found = checkpoint.verify(run.checkpoints, int(named[1])) if named else checkpoint.newest(run.checkpoints, report.say)
+        if found is None:
+            raise GenctlError(
+                "no-input",
+                f"{safe_text(path)} has no checkpoint to go on from",
+                f"start again: genctl train {safe_text(path)}/recipe.yaml --out OTHER",
+            )
+        old, spec = checkpoint.understand(header.read(found.model))
+        plan, changed = _amended(old, request, found)
+        if not request.overrides or not any("train.threads" in t for t, _ in request.overrides):
+            device.set_threads(plan.train.threads or int(found.manifest.get("threads", 0)))
+        place, world = _place(plan, request, report)
+        run.world = world
+        if found.number >= plan.train.steps:
+            report.say(f"finished: step {found.number} of {plan.train.steps} is done; more steps: --steps N")
+            return {"run": str(path), "step": found.number, "checkpoint": str(found.path), "metrics": {}}
+        dataset = open_data(plan)
+        if dataset.spec.to_json() != spec.to_json() or found.manifest.get("data", "") != dataset.train.fingerprint():
+            raise GenctlError(
+                "ckpt-mismatch",
+                f"the data is not what step {found.number} was trained on",
+                "restore the data, or start a new run with --init-from",
+            )
+        for line in _inexact(found.manifest, plan, place, world, changed):
+            report.say(line)
+        trainer = Trainer(run, plan, dataset, checkpoint.build(plan, dataset.spec), place, _quiet(report, world), world)
+        rewind(run, found.number)
+        write_recipe(run, plan)
+        report.say(f"resumed from step {found.number}")
+        trainer.fit(found)
+        return _result(run, trainer)
+    finally:
+        run.release()
+
+
+def _amended(old: Recipe, request: Request, found: checkpoint.Step) -> tuple[Recipe, list[str]]:
+    """The checkpoint's recipe with the changes asked for. Raises GenctlError (ckpt-mismatch) where they bend the path."""
+    if request.recipe:
+        new, _ = recipe.read(request.recipe, request.overrides)
+    else:
+        tree = Tree(old.plain())
+        for text, source in request.overrides or []:
+            config.override(tree, text, source)
+        new = recipe.resolve(tree)
+    if new.family != old.family:
+        raise GenctlError("ckpt-mismatch", f"checkpoint is family '{old.family}', the recipe says '{new.family}'", "start a new run")
+    path, free = recipe.changes(old.plain(), new.plain())
+    if path:
+        raise GenctlError(
+            "ckpt-mismatch",
+            f"these keys may not change on resume: {', '.join(path[:10])}",
+            "start a new run; --init-from takes over the weights",
+        )
+    return new, free
+
+
+def _inexact(manifest: dict[str, Any], plan: Recipe, place: device.Place, world: World, changed: list[str]) -> list[str]:
+    """What is no longer bit for bit what an uninterrupted run would compute."""
+    now = {
+        "world_size": world.size,
+        "threads": torch.get_num_threads(),
+        "device": place.device.type,
+        "precision": plan.train.precision,
+        "torch": torch.__version__,
+    }
+    differ = [f"{k} {manifest[k]} -> {v}" for k, v in now.items() if k in manifest and manifest[k] != v]
+    if "train.steps" in changed and plan.train.decay != "none":
+        differ.append("train.steps (the learning rate decays over it)")
+    return [f"not bit for bit: {', '.join(differ)}; the order of the data is the same"] if differ else []
+
+
+def _adopt(model: Model, source: Path, report: Report) -> str:
+    """Copies weights of the same name and shape; says what was left."""
+    _, tensors = checkpoint.unpack(checkpoint.locate(source, report.say))
+    own = checkpoint.weights(model)
+    fit = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fit, strict=False)
+    left = sorted(own.keys() - fit.keys())
+    return f"init-from: {len(fit)} of {len(own)} tensors taken over" + (
+        f"; fresh: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else ""
+    )
+
+
+def _quiet(report: Report, world: World) -> Report:
+    return report if world.first else _Silent()
+
+
+class _Silent:
+    def say(self, text: str) -> None:
+        pass
+
+    def step(self, step: int, total: int, logs: dict[str, float]) -> None:
+        pass
+
+
+def _point_latest(run: Run, request: Request) -> None:
+    """runs/latest -> the newest run, for runs that were named by genctl."""
+    if run.world.first and not request.out:
+        try:
+            checkpoint.FS().link(run.path.name, run.path.parent / "latest")
+        except OSError:
+            pass  # a convenience only
+
+
+def _limit_memory(gigabytes: float) -> None:
+    if gigabytes:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(gigabytes * 2**30),) * 2)
+
+
+def _result(run: Run, trainer: Trainer) -> dict[str, Any]:
+    last = run.checkpoints / f"step-{trainer.step:010d}"
+    return {"run": str(run.path), "step": trainer.step, "checkpoint": str(last), "metrics": trainer.metrics}

@@ -1,0 +1,41 @@
+"""Signals as flags: the first asks for a stop after this step, a second ends the process at once, USR1 asks for a save."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+DEADLINE = 20.0  # seconds from the first signal to a hard exit; torchrun itself waits 30
+
+
+class Signals:
+    """Installs handlers for INT, TERM, HUP and USR1, except those that were ignored at the start (nohup)."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.stop, self.save = say, 0, False
+        self.old: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self.old[number] = signal.signal(number, self.handle)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self.old.items():
+            signal.signal(number, handler)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            self.save = True
+        elif self.stop:
+            os._exit(128 + number)
+        else:
+            self.stop = number
+            watchdog = threading.Timer(DEADLINE, os._exit, (128 + number,))
+            watchdog.daemon = True
+            watchdog.start()
+            self.say(f"stopping after this step (signal {signal.Signals(number).name})")

@@ -1,0 +1,50 @@
+"""vae: the battery, and its own truth: on a linear-Gaussian decoder the importance-weighted estimate is the exact likelihood."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from genctl.contract import Batch, Spec
+from genctl.families.autoencoder.vae import VAE
+from genctl.maths import noise
+from tests.battery import build, check_family, check_resume
+
+IMAGE = Spec(shape=(1, 6, 6), levels=2, media="image")
+ROW = Spec(shape=(3,))
+MLP = {"hidden": [16], "latent": 2, "importance": 3}
+CONV = {"network": "conv", "hidden": [4, 8], "latent": 2, "importance": 3}
+
+
+@pytest.mark.parametrize(("model", "spec"), [(MLP, IMAGE), (CONV, IMAGE), (MLP, ROW), ({**CONV, "beta": 2.0, "kl_warmup": 0.5}, IMAGE)])
+def test_battery(model, spec):
+    check_family(VAE, model, spec)
+
+
+@pytest.mark.parametrize("cut", [2, 5, 6], ids=["before", "on", "after an epoch boundary"])
+def test_resume_is_exact(cut, tmp_path):
+    check_resume(VAE, CONV, IMAGE, tmp_path, cut=cut, steps=8, batch=8)
+
+
+def test_importance_estimate_equals_the_exact_likelihood_of_a_linear_gaussian():
+    """x = W z + b + sigma eps has log N(x; b, W W' + sigma^2); the posterior net is set to be near, not equal to, the truth."""
+    model = build(VAE, {"hidden": [4], "latent": 2, "importance": 2000}, Spec(shape=(5,)))
+    torch.manual_seed(0)
+    w, b, sigma = torch.randn(5, 2), torch.randn(5), 0.7
+    model.decoder = nn.Linear(2, 5)
+    model.encoder = nn.Linear(5, 4)
+    precision = torch.eye(2) + w.T @ w / sigma**2
+    mean = torch.linalg.solve(precision, w.T) / sigma**2  # E[z | x] = mean (x - b)
+    with torch.no_grad():
+        model.decoder.weight.copy_(w)
+        model.decoder.bias.copy_(b)
+        model.log_sigma.fill_(math.log(sigma))
+        model.encoder.weight.copy_(torch.cat([mean, torch.zeros(2, 5)]))
+        spread = torch.linalg.inv(precision).diagonal()
+        model.encoder.bias.copy_(torch.cat([-mean @ b, (1.5 * spread).log()]))
+    x = torch.randn(64, 2) @ w.T + b + sigma * torch.randn(64, 5)
+    exact = torch.distributions.MultivariateNormal(b, w @ w.T + sigma**2 * torch.eye(5)).log_prob(x)
+    with torch.no_grad(), noise.stream(0):
+        estimate = model.log_prob(Batch(x=x))
+    assert abs((estimate - exact).mean()) < 0.05
