@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from genctl import __version__
-from genctl.cli import data, doctor, find, sample, train
+from genctl.cli import bench, data, doctor, find, sample, train
 from genctl.errors import GenctlError
 
 boxed = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -43,6 +43,7 @@ app.command("inspect")(find.inspect)
 app.command("init")(find.init)
 app.command("runs")(find.runs)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 
 
