@@ -8,10 +8,9 @@ import math
 import stat
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -42,8 +41,7 @@ def read(path: Path, rank: int) -> Tensor:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
-            return _array(stream, shown, rank, size.st_size, packed)
+            return _array(gzip.GzipFile(fileobj=raw) if packed else raw, shown, rank, size.st_size, packed)
     except FileNotFoundError:
         raise GenctlError("no-input", f"{shown} is missing", f"the folder holds {WANTS} (or the same without .gz)") from None
     except PermissionError:
@@ -52,7 +50,7 @@ def read(path: Path, rank: int) -> Tensor:
         raise _bad(shown, f"damaged gzip: {safe_text(e)}") from None
 
 
-def _array(stream: IO[bytes], shown: str, rank: int, size: int, packed: bool) -> Tensor:
+def _array(stream: BufferedIOBase, shown: str, rank: int, size: int, packed: bool) -> Tensor:
     head = stream.read(4)
     if len(head) < 4 or head[:2] != b"\0\0":
         raise _bad(shown, "not an IDX file")
@@ -68,7 +66,7 @@ def _array(stream: IO[bytes], shown: str, rank: int, size: int, packed: bool) ->
     whole = size - 4 - 4 * rank
     if count > MAX_BYTES or (count != whole if not packed else count > max(SMALL, RATIO * size)):
         raise _bad(shown, f"claims {count:,} bytes of shape {list(shape)} in a file of {size:,}")
-    out = np.empty(count, np.uint8)
+    out = bytearray(count)
     view, done = memoryview(out), 0
     while done < count:
         piece = stream.read(min(2**20, count - done))
@@ -78,7 +76,7 @@ def _array(stream: IO[bytes], shown: str, rank: int, size: int, packed: bool) ->
         done += len(piece)
     if stream.read(1):
         raise _bad(shown, f"goes on after the {count:,} bytes of its header")
-    return torch.from_numpy(out).view(shape)
+    return torch.frombuffer(out, dtype=torch.uint8).view(shape)
 
 
 def _bad(shown: str, what: str) -> GenctlError:
