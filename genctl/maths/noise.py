@@ -38,11 +38,20 @@ def stream(*key: object, shard: Shard = Shard()) -> Iterator[None]:
     global _shard, _generators, _seed
     outer = _shard, _generators, _seed
     _shard, _generators, _seed = shard, {}, seed_of(*key)
-    torch.manual_seed(seed_of(_seed, shard.index))
+    _seed_global(seed_of(_seed, shard.index))
     try:
         yield
     finally:
         _shard, _generators, _seed = outer
+
+
+def _seed_global(seed: int) -> None:
+    """torch.manual_seed without the stack trace that it formats for a CUDA which was never used (a third of a small step)."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def generator(device: torch.device | str = "cpu") -> torch.Generator:

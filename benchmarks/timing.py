@@ -1,0 +1,32 @@
+"""Interleaved timing: every system in turn, round after round, so that a noisy machine treats all alike. Medians and ratios.
+
+    python benchmarks/loop.py
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def interleave(systems: dict[str, Callable[[], float]], rounds: int = 5) -> dict[str, list[float]]:
+    """Calls each system once to warm up, then `rounds` times in turn. Each call does its work and returns how many units it did.
+
+    Returns units a second, by system and round.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in systems}
+    for turn in range(rounds + 1):
+        for name, work in systems.items():
+            start = time.perf_counter()
+            units = work()
+            if turn:
+                rates[name].append(units / (time.perf_counter() - start))
+    return rates
+
+
+def table(title: str, unit: str, rates: dict[str, list[float]], peer: str) -> str:
+    """A Markdown table: median, range, and the median of the round-by-round ratios to `peer`."""
+    lines = [f"**{title}**", "", f"| system | {unit} (median) | range | ratio to {peer} |", "| --- | --- | --- | --- |"]
+    for name, values in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(values, rates[peer]))
+        lines.append(f"| {name} | {statistics.median(values):,.4g} | {min(values):,.4g} to {max(values):,.4g} | {ratio:.2f} |")
+    return "\n".join(lines) + "\n"
