@@ -38,3 +38,19 @@ def preview(
     from genctl.tasks import data as task
 
     print(task.preview(source, out, n))
+
+
+@app.command("prepare")
+def prepare(
+    name: Annotated[str, typer.Argument(help="A named set such as mnist, or inception: the FID weights.")],
+    out: Annotated[Path | None, typer.Option(help="A folder; default $GENCTL_DATA (the cache for inception).")] = None,
+    mirror: Annotated[str | None, typer.Option(help="A base URL to try first.")] = None,
+) -> None:
+    """Fetch a named thing from its official mirrors; its sha256 is pinned.
+
+    Example: genctl data prepare mnist --out data
+    """
+    from genctl.tasks import prepare as task
+
+    for path in task.prepare(name, out, mirror, show.say):
+        print(path)
