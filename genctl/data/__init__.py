@@ -70,6 +70,7 @@ class Dataset:
     valid: Split
     test: Split
     truth: Truth | None = None
+    notes: tuple[str, ...] = ()  # what the user should be told about it: `warning[id]: ...`
 
     def split(self, name: str) -> Split:
         found: Split = getattr(self, name)

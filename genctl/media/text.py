@@ -1,4 +1,7 @@
-"""Text: symbols to characters, one sample a paragraph in a txt. `spec.codec["symbols"]` lists the text of each symbol."""
+"""Text: symbols to characters, one sample a paragraph in a txt.
+
+`spec.codec["symbols"]` lists the text of each symbol; with `spec.codec["bytes"]` symbols are the bytes of UTF-8.
+"""
 
 from pathlib import Path
 
@@ -18,18 +21,21 @@ def symbols(spec: Spec) -> list[str]:
     return list(known) if known else [f"{i} " for i in range(spec.vocab)]
 
 
-def decode(row: Tensor, spec: Spec) -> str:
+def decode(x: Tensor, spec: Spec) -> str:
     """One row of symbols as text, up to `spec.end`."""
-    table, out = symbols(spec), []
-    for symbol in row.flatten().tolist():
-        if symbol == spec.end:
-            break
-        out.append(table[symbol])
-    return "".join(out)
+    row: list[int] = x.flatten().tolist()
+    if spec.end is not None and spec.end in row:
+        row = row[: row.index(spec.end)]
+    if spec.codec.get("bytes"):
+        return bytes(row).decode("utf-8", errors="replace")
+    table = symbols(spec)
+    return "".join(table[symbol] for symbol in row)
 
 
 def encode(text: str, spec: Spec) -> Tensor:
     """Text as symbols (T,), each the longest that fits. Raises GenctlError (prompt-token) for what the vocabulary lacks."""
+    if spec.codec.get("bytes"):
+        return torch.tensor(list(text.encode("utf-8", errors="replace")), dtype=torch.long)
     table = {s: i for i, s in enumerate(symbols(spec)) if s}
     longest = max(map(len, table), default=1)
     out, at = [], 0

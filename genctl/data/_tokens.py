@@ -1,0 +1,150 @@
+"""What every set of text has in common: hostile bytes to symbols, and a long row of symbols to windows."""
+
+import stat
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from genctl.contract import Batch, Spec
+from genctl.data import DataConfig, Dataset, Split, fingerprint
+from genctl.errors import GenctlError, safe_text
+
+MAX_BYTES = 2**30  # of text in all
+MAX_FILES = 100_000
+MAX_SYMBOLS = 8_000  # the table of characters travels in every checkpoint's header
+
+
+class TextConfig(DataConfig):
+    """The keys that every set of running text takes."""
+
+    length: int = Field(65, ge=2, le=1_000_000)
+    """Symbols in a window. Training takes a window at every offset; held-out windows share one symbol, the last of one and the first
+    of the next, so that every symbol but the split's first is scored once, after 1 to length - 1 others (nanoGPT's protocol)."""
+    tokenise: Literal["chars", "bytes"] = "chars"
+    """A symbol is a character of the text (line ends become one newline), or a byte of its UTF-8 form."""
+
+
+# --- bytes to text -----------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> bytes:
+    """The text at `path` as checked UTF-8: a file, or every .txt of a folder or zip in the order of their names, joined.
+
+    Raises GenctlError: no-input, permission, data-format, data-encoding, data-empty, limit.
+    """
+    shown = safe_text(path)
+    try:
+        if path.is_dir():
+            pieces = _folder(path)
+        elif not stat.S_ISREG(path.stat().st_mode):
+            raise GenctlError("data-format", f"{shown}: not a regular file", "give a text file, or a folder or zip of .txt files")
+        elif zipfile.is_zipfile(path):
+            pieces = _zip(path)
+        else:
+            pieces = [(path.name, _whole(path))]
+    except FileNotFoundError:
+        raise GenctlError("no-input", f"{shown} is missing") from None
+    except PermissionError as e:
+        raise GenctlError("permission", f"{safe_text(e.filename or path)} may not be read") from None
+    out = b"".join(_checked(name, data) for name, data in pieces)
+    if not out:
+        raise GenctlError("data-empty", f"{shown}: holds no text", "a text file, or a folder or zip of .txt files")
+    return out
+
+
+def _whole(path: Path) -> bytes:
+    if path.stat().st_size > MAX_BYTES:
+        raise _large(path.name)
+    return path.read_bytes()
+
+
+def _folder(path: Path) -> list[tuple[str, bytes]]:
+    files = sorted(p for p in path.rglob("*.txt") if p.is_file() and not p.name.startswith("."))
+    if len(files) > MAX_FILES or sum(p.stat().st_size for p in files) > MAX_BYTES:
+        raise _large(path.name)
+    return [(str(p.relative_to(path)), _line(p.read_bytes())) for p in files]
+
+
+def _zip(path: Path) -> list[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = sorted((m for m in archive.infolist() if m.filename.endswith(".txt") and not m.is_dir()), key=lambda m: m.filename)
+            if len(members) > MAX_FILES or sum(m.file_size for m in members) > MAX_BYTES:
+                raise _large(path.name)
+            return [(f"{path.name}:{m.filename}", _line(archive.read(m))) for m in members]  # read() checks size and CRC
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as e:
+        raise GenctlError("data-format", f"{safe_text(path)}: damaged or protected zip: {safe_text(e)}") from None
+
+
+def _large(name: str) -> GenctlError:
+    return GenctlError("limit", f"{safe_text(name)}: more than {MAX_BYTES // 2**20} MB of text or {MAX_FILES:,} files")
+
+
+def _line(data: bytes) -> bytes:
+    """Joined texts begin on a line of their own."""
+    return data if not data or data.endswith(b"\n") else data + b"\n"
+
+
+def _checked(name: str, data: bytes) -> bytes:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        what = f"{safe_text(name)}: byte 0x{data[e.start]:02x} at offset {e.start} is not UTF-8"
+        raise GenctlError("data-encoding", what, "save the file as UTF-8") from None
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+# --- text to symbols ---------------------------------------------------------------------------------------------------------
+
+
+def symbols(data: bytes, tokenise: str) -> tuple[Tensor, dict[str, Any], int]:
+    """UTF-8 as (row of symbols, codec, vocabulary). Characters are numbered in their own order."""
+    if tokenise == "bytes":
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8), {"bytes": True}, 256
+    text = data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    points = torch.frombuffer(bytearray(text.encode("utf-32-le")), dtype=torch.int32)
+    known, row = torch.unique(points, return_inverse=True)
+    if len(known) > MAX_SYMBOLS:
+        raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes")
+    small = torch.uint8 if len(known) <= 256 else torch.int16
+    return row.to(small), {"symbols": [chr(c) for c in known.tolist()]}, len(known)
+
+
+# --- symbols to windows ------------------------------------------------------------------------------------------------------
+
+
+def windows(row: Tensor, length: int, stride: int) -> Split:
+    """Every window of `length` symbols at offsets 0, stride, 2 stride, ...; a batch is one gather."""
+    views = row.unfold(0, length, stride)
+    return Split(len(views), lambda index: Batch(x=views[index].long()), lambda: f"{fingerprint(row)}-{length}-{stride}")
+
+
+def dataset(config: TextConfig, data: bytes, valid: float, test: float) -> Dataset:
+    """Windows of one text cut by position: training, then validation, then test; test=0: the validation part again.
+
+    A text shorter than a window is one window, and a held-out part shorter than a window is the text's last window; a note says so.
+    """
+    row, codec, vocab = symbols(data, config.tokenise)
+    if len(row) < 2:
+        raise GenctlError("data-empty", "the text has a single symbol: there is nothing to predict", "a longer text")
+    length, notes = min(config.length, len(row)), []
+    if length < config.length:
+        notes.append(
+            f"warning[data-short]: the text has {len(row)} symbols, fewer than data.length {config.length}: it is one window of {length}"
+        )
+    a, b = int(len(row) * (1 - valid - test)), int(len(row) * (1 - test))
+    parts = [row[:a], row[a:b], row[b:] if test else row[a:b]]
+    if min(map(len, parts)) < length:
+        parts = [p if len(p) >= length else row[-length:] for p in parts]
+        notes.append(
+            f"warning[data-short]: a split is shorter than a window of {length}: it is the last window of the text, which others hold too"
+        )
+    spec = Spec(shape=(length,), vocab=vocab, media="text", codec=codec)
+    train = windows(parts[0], length, 1).first(config.limit)
+    held, last = (windows(p, length, length - 1) for p in parts[1:])
+    return Dataset(spec, train, held, last, notes=tuple(notes))

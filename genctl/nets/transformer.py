@@ -1,0 +1,203 @@
+"""Decoder-only transformer: pre-norm blocks of causal attention and a two-layer network, with a cache for drawing.
+
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; rotary positions: Su et al. 2021, https://arxiv.org/abs/2104.09864;
+query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Literal["gelu", "relu2"]
+
+
+class Cache:
+    """Keys and values of every layer, (n, layers, 2, heads, room, d), of which the first `used` are written.
+
+    A state of the Causal contract is a view of the written part. A step that starts from the newest view writes behind it, in
+    place; one that starts from an older view, or from rows picked out of one (beams), takes a cache of its own first. So no
+    state is ever changed by a step taken from another one.
+    """
+
+    def __init__(self, kv: Tensor, room: int) -> None:
+        n, layers, two, heads, self.used, d = kv.shape
+        self.room = max(room, self.used)
+        self.kv = kv.new_empty(n, layers, two, heads, self.room, d)
+        self.kv[..., : self.used, :] = kv
+        self.layers = [layer.unbind(1) for layer in self.kv.unbind(1)]  # (keys, values) of each, (n, heads, room, d)
+
+    def view(self) -> Tensor:
+        return self.kv[..., : self.used, :]
+
+
+class State(dict[str, Tensor]):
+    """{"kv": (n, layers, 2, heads, read, d)}, and the cache that this is a view of. A copy made by hand is a plain dict."""
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(kv=cache.view())
+        self.cache = cache
+
+
+def rotations(length: int, d: int, base: float = 10_000.0) -> Tensor:
+    """cos and signed sin, (2, length, d): position m turns the pair (i, i + d/2) by m / base^(2i/d) (RoFormer eq. 34, halves for pairs)."""
+    angle = torch.arange(length)[:, None] * base ** (-torch.arange(0, d, 2) / d)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.cat([cos, cos], 1), torch.cat([-sin, sin], 1)])
+
+
+class _Turn(torch.autograd.Function):
+    """x cos + roll(x) sin; the gradient turns back, so it costs what the forward pass costs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        cos, sin = ctx.saved_tensors
+        return torch.addcmul(grad * cos, grad.roll(grad.shape[-1] // 2, -1), sin, value=-1), None, None
+
+
+class Attention(nn.Module):
+    """Causal self-attention of `heads` heads; one matrix for queries, keys and values."""
+
+    def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width, bias)
+        self.out = nn.Linear(width, width, bias)
+        self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None  # of queries and keys alike: a temperature per dimension
+
+    def project(self, h: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, S, heads, d) of h (B, S, width), normed and turned to their positions (2, S, d)."""
+        qkv: Tensor = self.qkv(h).unflatten(-1, (3, self.heads, -1))
+        if self.gain is None and turn is None:
+            q, k, v = qkv.unbind(2)
+            return q, k, v
+        qk = qkv[:, :, :2]
+        if self.gain is not None:
+            qk = F.layer_norm(qk, (qk.shape[-1],), self.gain)
+        if turn is not None:
+            qk = _Turn.apply(qk, turn[0, :, None, None], turn[1, :, None, None])
+        q, k = qk.unbind(2)
+        return q, k, qkv[:, :, 2]
+
+    def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
+        q, k, v = (t.transpose(1, 2) for t in self.project(h, turn))
+        o = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
+        return o.transpose(1, 2).flatten(2)
+
+    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int) -> Tensor:
+        """The same for S new vectors behind `used` old ones, whose keys and values are in `past`, where the new ones join them."""
+        q, k, v = self.project(h, turn)
+        keys, values, read = past[0], past[1], used + h.shape[1]
+        keys[:, :, used:read] = k.transpose(1, 2)
+        values[:, :, used:read] = v.transpose(1, 2)
+        mask = None
+        if h.shape[1] > 1:
+            mask = torch.ones(h.shape[1], read, dtype=torch.bool, device=h.device).tril(used)
+        o = F.scaled_dot_product_attention(q.transpose(1, 2), keys[:, :, :read], values[:, :, :read], mask)
+        return o.transpose(1, 2).flatten(2)
+
+
+class Block(nn.Module):
+    """h + attention(norm(h)), then h + network(norm(h))."""
+
+    def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool, activation: Activation, dropout: float) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, bias=bias), nn.LayerNorm(width, bias=bias)
+        self.attention = Attention(width, heads, bias, qk_norm, dropout)
+        self.up, self.down = nn.Linear(width, 4 * width, bias), nn.Linear(4 * width, width, bias)
+        self.activation, self.dropout = activation, dropout
+
+    def add(self, h: Tensor, change: Tensor) -> Tensor:
+        return h + (F.dropout(change, self.dropout, self.training) if self.dropout else change)
+
+    def think(self, h: Tensor) -> Tensor:
+        u = self.up(self.norm2(h))
+        u = F.gelu(u) if self.activation == "gelu" else F.relu(u).square()
+        return self.add(h, self.down(u))
+
+    def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
+        h = self.add(h, self.attention.out(self.attention(self.norm1(h), turn)))
+        return self.think(h)
+
+    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int) -> Tensor:
+        h = self.add(h, self.attention.out(self.attention.extend(self.norm1(h), turn, past, used)))
+        return self.think(h)
+
+
+class Transformer(nn.Module):
+    """Vectors (B, S, width) to vectors of the same shape, each a function of itself and those before it.
+
+    length    the most vectors that are read together
+    rotary    turns queries and keys by their position; otherwise `position` holds a learned vector for each
+    """
+
+    turns: Tensor | None
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        length: int,
+        *,
+        rotary: bool = True,
+        qk_norm: bool = True,
+        bias: bool = False,
+        activation: Activation = "relu2",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.length, self.heads, self.dropout = length, heads, dropout
+        self.blocks = nn.ModuleList(Block(width, heads, bias, qk_norm, activation, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, bias=bias)
+        self.position = None if rotary else nn.Parameter(torch.empty(length, width))
+        self.register_buffer("turns", rotations(length, width // heads) if rotary else None, persistent=False)
+        self.reset()
+
+    def reset(self) -> None:
+        """Normal with deviation 0.02, what is added to the stream less by sqrt(2 layers): Radford et al. 2019 (GPT-2)."""
+        for name, p in self.named_parameters():
+            if p.ndim > 1:
+                last = name.endswith(("attention.out.weight", "down.weight"))
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * len(self.blocks)) if last else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+
+    def place(self, h: Tensor, first: int) -> tuple[Tensor, Tensor | None]:
+        """h with its positions added, or the rotations of its positions."""
+        stop = first + h.shape[1]
+        if stop > self.length:
+            raise ValueError(f"{stop} vectors, but this transformer reads {self.length}")
+        if self.position is not None:
+            h = h + self.position[first:stop]
+        return F.dropout(h, self.dropout, self.training) if self.dropout else h, None if self.turns is None else self.turns[:, first:stop]
+
+    def forward(self, h: Tensor) -> Tensor:
+        h, turn = self.place(h, 0)
+        for block in self.blocks:
+            h = block(h, turn)
+        out: Tensor = self.norm(h)
+        return out
+
+    def extend(self, h: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, State]:
+        """The same for S new vectors behind those that `state` has read; the state that has read them too. Under no_grad."""
+        if state is None:
+            d = h.shape[-1] // self.heads
+            cache = Cache(h.new_empty(len(h), len(self.blocks), 2, self.heads, 0, d), self.length)
+        else:
+            kv = state["kv"]
+            cache = getattr(state, "cache", None) or Cache(kv, self.length)
+            if cache.used != kv.shape[-2]:  # another step was taken from this state already
+                cache = Cache(kv, self.length)
+        h, turn = self.place(h, cache.used)
+        for block, past in zip(self.blocks, cache.layers, strict=True):
+            h = block.extend(h, turn, past, cache.used)  # type: ignore[operator]
+        cache.used += h.shape[1]
+        return self.norm(h), State(cache)
