@@ -12,12 +12,14 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 import genctl
-from genctl import header, recipe
+from genctl import catalog, header, recipe
 from genctl.contract import Memory, Model, Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.header import FORMAT, Header, bad
@@ -120,7 +122,7 @@ def describe(recipe: Recipe, spec: Spec, step: int, metrics: Mapping[str, float]
         "step": step,
         "recipe": recipe.plain(),
         "spec": spec.to_json(),
-        "metrics": dict(metrics or {}),
+        "metrics": {k: v for k, v in (metrics or {}).items() if math.isfinite(v)},
         "versions": versions,
     }
 
@@ -129,9 +131,12 @@ def understand(head: Header) -> tuple[Recipe, Spec]:
     """The recipe and spec in a checkpoint's header. Raises GenctlError (ckpt-meta)."""
     try:
         plan, spec = recipe.from_plain(head.meta["recipe"]), Spec.from_json(head.meta["spec"])
+        media = catalog.entries("media")
+        if unknown := {s.media for s in (spec, *spec.given.values())} - media.keys():
+            raise ValueError(f"there is no medium '{min(unknown)}'")
     except GenctlError as e:
         raise bad("ckpt-meta", head.path, f"its recipe is not valid: {safe_text(e.lines[0])}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise bad("ckpt-meta", head.path, f"its description is not valid: {safe_text(e)}") from None
     if plan.family != head.meta.get("family"):
         raise bad("ckpt-meta", head.path, "its family and its recipe disagree")
@@ -140,8 +145,6 @@ def understand(head: Header) -> tuple[Recipe, Spec]:
 
 def build(plan: Recipe, spec: Spec) -> Model:
     """The model of a recipe on the CPU, counted on the meta device first. Raises GenctlError (limit, config)."""
-    from genctl import catalog
-
     cls = catalog.family(plan.family)
     with torch.device("meta"):
         count = sum(p.numel() for p in cls(plan.model, spec).parameters())
@@ -157,15 +160,13 @@ def build(plan: Recipe, spec: Spec) -> Model:
 
 def load(path: Path) -> tuple[Model, Recipe, Spec, Header]:
     """A trained model, in eval mode on the CPU, from one model file. Nothing is allocated before the header is believed."""
-    from genctl import catalog
-
     head = header.read(path)
     plan, spec = understand(head)
     cls = catalog.family(plan.family)
     try:
         with torch.device("meta"):
             shell = cls(plan.model, spec)
-    except (GenctlError, RuntimeError, ValueError, KeyError, TypeError, OverflowError) as e:
+    except Exception as e:  # whatever a family says of a hostile description is the file's fault
         raise bad("ckpt-meta", path, f"its recipe and spec do not make a model: {safe_text(e)}") from None
     match(path, head.tensors, {k: (dtype_of(v), tuple(v.shape)) for k, v in weights(shell).items()})
     head, tensors = unpack(path)
@@ -255,6 +256,16 @@ class FS:
             path.unlink()
 
 
+_believed: dict[Path, tuple[tuple[str, int, int, int], ...]] = {}  # folders this process wrote or verified, and their traits then
+
+
+def _traits(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What changes when a file of the folder is written to: name, inode, size and time of each."""
+    with contextlib.suppress(OSError), os.scandir(folder) as it:
+        return tuple(sorted((e.name, e.inode(), e.stat().st_size, e.stat().st_ctime_ns) for e in it))
+    return ()
+
+
 @dataclass(frozen=True)
 class Step:
     """A checkpoint folder that verified: its number, place and manifest."""
@@ -282,23 +293,46 @@ def save(home: Path, step: int, files: Mapping[str, bytes], manifest: Mapping[st
     if final.exists() and verified(home, step):
         return final  # steps are immutable
     temporary = home / f".tmp-{step}-{secrets.token_hex(4)}"
-    listing = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
-    text = json.dumps({"format": FORMAT, "step": step, "files": listing, **manifest}, indent=1)
     try:
-        fs.mkdir(temporary)
-        for name, data in files.items():
-            fs.write(temporary / name, data)
-        fs.write(temporary / MANIFEST, text.encode())
+        with ThreadPoolExecutor(1) as beside:  # hashing and writing both leave Python free
+            hashing = {name: beside.submit(_sha256, data) for name, data in files.items()}
+            fs.mkdir(temporary)
+            for name, data in files.items():
+                fs.write(temporary / name, data)
+        listing = {name: {"size": len(data), "sha256": hashing[name].result()} for name, data in files.items()}
+        whole = {"format": FORMAT, "step": step, "files": listing, **manifest}
+        fs.write(temporary / MANIFEST, json.dumps(whole | {"sha256": _manifest_digest(whole)}, indent=1).encode())
         fs.sync_dir(temporary)
-        if final.exists():  # damaged, and now trained again
-            fs.rename(final, home / f".trash-{step}-{secrets.token_hex(4)}")
+        if os.path.lexists(final):  # damaged, and now trained again
+            fs.rename(final, home / f"damaged-{step}-{secrets.token_hex(4)}")
         fs.rename(temporary, final)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)
         raise
     fs.sync_dir(home)
+    _believed[final] = _traits(final)
     return final
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """sha256 over the manifest's other entries, as compact JSON with sorted keys."""
+    rest = {k: v for k, v in manifest.items() if k != "sha256"}
+    return _sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+
+
+def make_home(home: Path, fs: FS | None = None) -> None:
+    """Makes a folder and those above it that are missing, each entry durable before anything is kept in it."""
+    fs = fs or FS()
+    missing = [p for p in (home, *home.parents) if not p.exists()]
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            fs.mkdir(path)
+        fs.sync_dir(path.parent)
 
 
 def point_latest(home: Path, step: int, fs: FS | None = None) -> str | None:
@@ -321,17 +355,27 @@ def sweep(home: Path) -> None:
 
 
 def retain(home: Path, keep: int, fs: FS | None = None) -> None:
-    """Deletes all but the newest `keep` checkpoints that verify; those that do not verify are kept for a look."""
+    """Deletes all but the newest `keep` checkpoints that verify; those that do not verify are kept for a look.
+
+    What this process wrote or verified is hashed again only if it was touched since.
+    """
     fs = fs or FS()
     good = 0
     for number in steps(home):
         if good < keep:
-            good += verified(home, number) is not None
+            path = home / f"step-{number:010d}"
+            good += (path in _believed and _believed[path] == _traits(path)) or verified(home, number) is not None
         else:
-            trash = home / f".trash-{number}-{secrets.token_hex(4)}"
             with contextlib.suppress(OSError):
-                fs.rename(home / f"step-{number:010d}", trash)
-                fs.remove(trash)
+                discard(home, number, fs)
+
+
+def discard(home: Path, number: int, fs: FS | None = None) -> None:
+    """Deletes a step: first out of sight in one move, then for good."""
+    fs = fs or FS()
+    trash = home / f".trash-{number}-{secrets.token_hex(4)}"
+    fs.rename(home / f"step-{number:010d}", trash)
+    fs.remove(trash)
 
 
 # --- reading a run -----------------------------------------------------------------------------------------------------------
@@ -360,20 +404,27 @@ def verify(home: Path, number: int) -> Step:
         raw = f.read(MAX_MANIFEST + 1)
     try:
         manifest = json.loads(raw)
+        if manifest["sha256"] != _manifest_digest(manifest):
+            raise bad("ckpt-checksum", where, "checksum mismatch")
         listing = {str(k): (int(v["size"]), str(v["sha256"])) for k, v in manifest["files"].items()}
-        if len(raw) > MAX_MANIFEST or int(manifest["format"]) > FORMAT or int(manifest["step"]) != number or not {MODEL} <= listing.keys():
+        if len(raw) > MAX_MANIFEST or manifest["step"] != number or listing.keys() != {MODEL, RESUME}:
             raise ValueError("it does not describe this step")
+        header.check_format(where, manifest["format"])
+        state = manifest["state"]
+        if not all(type(n) is int for n in (manifest["threads"], manifest["world_size"], state["alike"])) or not all(
+            isinstance(v, dict) for v in (state["scalers"], *state["scalers"].values())
+        ):
+            raise ValueError("its counters are not numbers")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise bad("ckpt-meta", where, f"not a manifest: {safe_text(e)}") from None
     for name, (size, sha) in listing.items():
-        if Path(name).name != name or name.startswith("."):
-            raise bad("ckpt-meta", where, f"names a file outside its folder: '{safe_text(name)}'")
         with os.fdopen(header.open_regular(path / name), "rb") as f:
             real = os.fstat(f.fileno()).st_size
             if real != size:
                 raise bad("ckpt-truncated", name, f"{real} bytes, the manifest promises {size}")
             if hashlib.file_digest(f, "sha256").hexdigest() != sha:
                 raise bad("ckpt-checksum", name, "checksum mismatch")
+    _believed[path] = _traits(path)
     return Step(number, path, manifest)
 
 

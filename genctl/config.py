@@ -54,6 +54,7 @@ class Tree:
     value: Any = field(default_factory=dict)
     marks: dict[Key, str] = field(default_factory=dict)
     mistakes: list[tuple[str, str]] = field(default_factory=list)  # (where, what)
+    sources: set[str] = field(default_factory=set)  # marks that stand for the command line, not for the file
 
     def where(self, key: Key) -> str:
         """The mark of `key`, or of its nearest ancestor that was written down."""
@@ -71,8 +72,9 @@ class Tree:
             return
         ordered = sorted(dict.fromkeys(self.mistakes), key=lambda m: [int(t) if t.isdigit() else 0 for t in m[0].rsplit(":", 2)[1:]])
         lines = [f"{where}: {what}" if where else what for where, what in ordered]
+        id = "usage" if all(where in self.sources for where, _ in self.mistakes) else "config"
         more = [f"and {len(lines) - MAX_SHOWN + 1} more"] if len(lines) > MAX_SHOWN else []
-        raise GenctlError("config", lines[: MAX_SHOWN - len(more)] + more)
+        raise GenctlError(id, lines[: MAX_SHOWN - len(more)] + more)
 
 
 # --- scalars -----------------------------------------------------------------------------------------------------------------
@@ -263,6 +265,7 @@ def put(tree: Tree, keys: tuple[str, ...], value: Any, source: str) -> None:
         del tree.marks[known]
     box[keys[-1]] = value
     tree.marks[keys] = source
+    tree.sources.add(source)
 
 
 # --- typing ------------------------------------------------------------------------------------------------------------------

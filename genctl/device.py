@@ -45,7 +45,7 @@ def _device(name: str) -> tuple[torch.device, str]:
         return torch.device("cpu"), f"auto: cpu ({torch.get_num_threads()} threads; no CUDA or Apple GPU here)"
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdecimal() or len(index) > 4)):
-        raise GenctlError("usage", f"--device {safe_text(name)}: expected auto, cpu, cuda, cuda:N or mps")
+        raise GenctlError("device", f"there is no device '{safe_text(name)}': expected auto, cpu, cuda, cuda:N or mps", "--device auto")
     if kind == "cuda" and not torch.cuda.is_available():
         build = "CPU build of" if not torch.version.cuda else "no driver or GPU for"
         raise GenctlError("device", f"cuda is not available here ({build} torch {torch.__version__})", "--device cpu")

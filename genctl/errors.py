@@ -54,6 +54,7 @@ class GenctlError(Exception):
 
     def __init__(self, id: str, what: str | Iterable[str], try_: str | None = None) -> None:
         self.id, self.try_ = id, try_
+        self.told = False  # another rank has printed it
         self.lines = [what] if isinstance(what, str) else list(what)
         super().__init__("; ".join(self.lines))
 

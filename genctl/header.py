@@ -114,7 +114,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(text: str) -> Any:
-    raise ValueError(f"{text[:20]} is not an integer")
+    raise ValueError(f"{text[:20]} is not accepted")
 
 
 def _integer(text: str) -> int:
@@ -184,14 +184,20 @@ def _meta(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], str]:
     if len(text) > MAX_META:
         raise bad("ckpt-meta", path, f"its description is {len(text) // 1024} KB, limit {MAX_META // 1024} KB")
     try:
-        meta = json.loads(text, object_pairs_hook=_unique)
+        meta = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_integer)
     except (ValueError, RecursionError) as e:
         raise bad("ckpt-meta", path, f"its description is not valid: {safe_text(e, 80)}") from None
-    if not isinstance(meta, dict) or type(meta.get("format")) is not int:
-        raise bad("ckpt-meta", path, "its description lacks a format number")
-    if meta["format"] > FORMAT:
-        raise bad("ckpt-meta", path, f"format {meta['format']}, this genctl reads up to {FORMAT}", "upgrade genctl")
+    if not isinstance(meta, dict):
+        raise bad("ckpt-meta", path, "its description is not an object")
+    check_format(path, meta.get("format"))
     return meta, _SEAL.sub("}", text)
+
+
+def check_format(path: Path, number: object) -> None:
+    if type(number) is not int or number < 1:
+        raise bad("ckpt-meta", path, f"its format '{safe_text(number, 20)}' is not a number from 1 to {FORMAT}")
+    if number > FORMAT:
+        raise bad("ckpt-meta", path, f"format {number}, this genctl reads up to {FORMAT}", "upgrade genctl")
 
 
 def digest(meta: str, tensors: Iterable[tuple[str, str, tuple[int, ...], Any]]) -> str:

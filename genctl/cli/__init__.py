@@ -10,6 +10,7 @@ from genctl.errors import GenctlError, Stopped, safe_text
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The `genctl` program. Exits with a status of errors.EXIT."""
+    _open_streams()
     args = list(sys.argv[1:] if argv is None else argv)
     if args == ["--version"]:
         print(f"genctl {__version__}")
@@ -27,14 +28,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = e.code
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # `genctl ... | head`
         code = 0
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except (MemoryError, RuntimeError, OSError) as e:
         code = tell(known(e), as_json, debug)
     except Exception as e:
         code = tell(bug(e), as_json, debug)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries to write the rest once more at its end
     raise SystemExit(code)
+
+
+def _open_streams() -> None:
+    """Closed streams become /dev/null, so that no file a command opens takes their place; text that fits no encoding is escaped."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def known(e: BaseException) -> GenctlError:
@@ -49,6 +67,8 @@ def known(e: BaseException) -> GenctlError:
         return GenctlError("oom", "out of memory", "a smaller train.batch, or train.accumulate=2 for half the memory at the same batch")
     if isinstance(e, OSError) and e.errno:
         return GenctlError("io", safe_text(text))
+    if "Connection closed by peer" in text or "Connection reset by peer" in text or "recv timeout" in text.lower():
+        return GenctlError("peer-lost", "another rank ended or does not answer", "start again with --resume")
     return bug(e)
 
 
@@ -64,10 +84,13 @@ def tell(e: GenctlError, as_json: bool, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    if as_json:
-        import json
+    try:
+        if as_json and not e.told:
+            import json
 
-        print(json.dumps({"error": {"id": e.id, "code": e.code, "message": "; ".join(e.lines), "hint": e.try_}}))
-    else:
-        print(e, file=sys.stderr)
+            print(json.dumps({"error": {"id": e.id, "code": e.code, "message": "; ".join(e.lines), "hint": e.try_}}), flush=True)
+        elif not e.told:
+            print(e, file=sys.stderr)
+    except OSError:
+        pass  # nobody listens; the exit status says it too
     return e.code

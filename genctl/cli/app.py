@@ -9,7 +9,7 @@ import typer
 
 from genctl import __version__
 from genctl.cli import bench, data, doctor, find, sample, train
-from genctl.errors import GenctlError
+from genctl.errors import GenctlError, safe_text
 
 boxed = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 app = typer.Typer(
@@ -58,6 +58,6 @@ def run(args: Sequence[str]) -> int:
         context = getattr(e, "ctx", None)
         where = context.command_path if context else "genctl"
         message = e.format_message() if hasattr(e, "format_message") else str(e)
-        raise GenctlError("usage", " ".join(message.split()), f"{where} --help") from None
+        raise GenctlError("usage", safe_text(" ".join(message.split()), 400), f"{where} --help") from None
     except typer.Abort:
         return 130

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from genctl.cli import show
-from genctl.errors import GenctlError
+from genctl.errors import GenctlError, safe_text
 
 
 def overrides(positional: list[str] | None, named: list[str] | None, flags: Mapping[str, object]) -> list[tuple[str, str | None]]:
@@ -75,4 +75,4 @@ def train(
     from genctl.training.distributed import is_first
 
     if is_first():
-        show.result(done, as_json, [f"run {done['run']}", f"checkpoint {done['checkpoint']}"])
+        show.result(done, as_json, [f"run {safe_text(done['run'], 4096)}", f"checkpoint {safe_text(done['checkpoint'], 4096)}"])

@@ -36,10 +36,15 @@ def _recipe(name: str, path: Path) -> dict[str, object]:
         "name": name,
         "path": str(path),
         "family": tree.get("family"),
-        "data": (tree.get("data") or {}).get("name"),
+        "data": _inside(tree, "data", "name"),
         "minutes": expect.get("minutes"),
         "expect": expect,
     }
+
+
+def _inside(tree: dict[str, Any], section: str, key: str) -> Any:
+    box = tree.get(section)
+    return box.get(key) if isinstance(box, dict) else None
 
 
 def inspect(what: str, say: Callable[[str], None]) -> tuple[dict[str, Any], list[str]]:
@@ -123,9 +128,9 @@ def runs(folder: Path | None) -> list[dict[str, object]]:
             "name": path.name,
             "path": str(path),
             "family": tree.get("family"),
-            "data": (tree.get("data") or {}).get("name"),
+            "data": _inside(tree, "data", "name"),
             "step": int(steps[-1].name[5:]) if steps else 0,
-            "steps": (tree.get("train") or {}).get("steps"),
+            "steps": _inside(tree, "train", "steps"),
             "state": state,
         }
         rows.append(((path / "recipe.yaml").stat().st_mtime, row))

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from genctl.recipe import Recipe
 from genctl.training import distributed
 from genctl.training.distributed import World
 from genctl.training.run import Report, Run, Trainer, rewind, write_recipe
+from genctl.training.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ def runs_home() -> Path:
 def open_data(plan: Recipe) -> Dataset:
     """The dataset of a recipe."""
     dataset: Dataset = catalog.load("data", plan.data.name).open(plan.data)
+    if not len(dataset.train):
+        raise GenctlError("data-empty", f"data '{plan.data.name}' has no training examples")
     return dataset
 
 
@@ -86,7 +90,8 @@ def train(request: Request, report: Report) -> dict[str, Any]:
     if not request.resume and not request.recipe:
         raise GenctlError("usage", "train needs a recipe, or --resume RUN", "genctl list recipes")
     try:
-        return _resume(request, report) if request.resume else _start(request, report)
+        with Signals() as signals:
+            return _resume(request, report, signals) if request.resume else _start(request, report, signals)
     finally:
         distributed.leave()
 
@@ -104,7 +109,7 @@ def _place(plan: Recipe, request: Request, report: Report) -> tuple[device.Place
     return place, world
 
 
-def _start(request: Request, report: Report) -> dict[str, Any]:
+def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]:
     assert request.recipe
     plan, _ = recipe.read(request.recipe, request.overrides)
     place, world = _place(plan, request, report)
@@ -113,13 +118,18 @@ def _start(request: Request, report: Report) -> dict[str, Any]:
     run = Run(path, world)
     dataset = open_data(plan)
     model = fresh_model(plan, dataset, plan.train.seed)
+    for note in dataset.notes if world.first else ():
+        report.say(note)
     if request.init_from:
         report.say(_adopt(model, request.init_from, report))
-    trainer = Trainer(run, plan, dataset, model, place, _quiet(report, world), world)
+    report = _quiet(report, world)
+    trainer = Trainer(run, plan, dataset, model, place, report, world, signals)
     run.claim(fresh=True)
     try:
         write_recipe(run, plan)
         _point_latest(run, request)
+        if len(dataset.train) < plan.train.batch:
+            report.say(f"warning[data-few]: {len(dataset.train)} training examples fill a batch of {plan.train.batch} by repetition")
         report.say(
             f"run {safe_text(path)}: {plan.family} on {plan.data.name}, {sum(p.numel() for p in model.parameters()):,} parameters, {plan.train.steps} steps"
         )
@@ -129,7 +139,7 @@ def _start(request: Request, report: Report) -> dict[str, Any]:
     return _result(run, trainer)
 
 
-def _resume(request: Request, report: Report) -> dict[str, Any]:
+def _resume(request: Request, report: Report, signals: Signals) -> dict[str, Any]:
     assert request.resume
     named = checkpoint.STEP.fullmatch(request.resume.name)
     path = request.resume.parent.parent if named else request.resume
@@ -137,22 +147,18 @@ def _resume(request: Request, report: Report) -> dict[str, Any]:
         raise GenctlError(
             "no-input", f"{safe_text(request.resume)} is not a run: it has no checkpoints folder", "genctl runs lists the runs here"
         )
-    run = Run(path)
+    world = distributed.join(device.resolve(request.device).device)  # before the claim: rank 0 alone locks and sweeps
+    report = _quiet(report, world)
+    run = Run(path, world)
     run.claim(fresh=False)
     try:
-        found = checkpoint.verify(run.checkpoints, int(named[1])) if named else checkpoint.newest(run.checkpoints, report.say)
-        if found is None:
-            raise GenctlError(
-                "no-input",
-                f"{safe_text(path)} has no checkpoint to go on from",
-                f"start again: genctl train {safe_text(path)}/recipe.yaml --out OTHER",
-            )
+        number = world.follow(lambda: str(_newest(run, named, report)))
+        found = checkpoint.verify(run.checkpoints, int(number))
         old, spec = checkpoint.understand(header.read(found.model))
         plan, changed = _amended(old, request, found)
         if not request.overrides or not any("train.threads" in t for t, _ in request.overrides):
             device.set_threads(plan.train.threads or int(found.manifest.get("threads", 0)))
-        place, world = _place(plan, request, report)
-        run.world = world
+        place, _ = _place(plan, request, report)
         if found.number >= plan.train.steps:
             report.say(f"finished: step {found.number} of {plan.train.steps} is done; more steps: --steps N")
             return {"run": str(path), "step": found.number, "checkpoint": str(found.path), "metrics": {}}
@@ -165,7 +171,7 @@ def _resume(request: Request, report: Report) -> dict[str, Any]:
             )
         for line in _inexact(found.manifest, plan, place, world, changed):
             report.say(line)
-        trainer = Trainer(run, plan, dataset, checkpoint.build(plan, dataset.spec), place, _quiet(report, world), world)
+        trainer = Trainer(run, plan, dataset, checkpoint.build(plan, dataset.spec), place, report, world, signals)
         rewind(run, found.number)
         write_recipe(run, plan)
         report.say(f"resumed from step {found.number}")
@@ -173,6 +179,19 @@ def _resume(request: Request, report: Report) -> dict[str, Any]:
         return _result(run, trainer)
     finally:
         run.release()
+
+
+def _newest(run: Run, named: re.Match[str] | None, report: Report) -> int:
+    """The step to go on from: the one that was named, or the newest that is whole."""
+    if named:
+        return checkpoint.verify(run.checkpoints, int(named[1])).number
+    found = checkpoint.newest(run.checkpoints, report.say)
+    if found is None:
+        shown = safe_text(run.path)
+        raise GenctlError(
+            "no-input", f"{shown} has no checkpoint to go on from", f"start again: genctl train {shown}/recipe.yaml --out OTHER"
+        )
+    return found.number
 
 
 def _amended(old: Recipe, request: Request, found: checkpoint.Step) -> tuple[Recipe, list[str]]:

@@ -4,8 +4,9 @@ Gradients are summed in one flat buffer after the backward pass: exact for weigh
 for losses that run the network twice, which DistributedDataParallel's hooks are not.
 """
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -47,9 +48,33 @@ class World:
         """Rank 0's text, on every rank."""
         if self.size == 1:
             return value
-        box: list[str] = [value]
-        dist.broadcast_object_list(box)
-        return box[0]
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        length = torch.tensor(len(value.encode()), device=device)
+        dist.broadcast(length, 0)
+        raw = torch.zeros(int(length), dtype=torch.uint8, device=device)
+        if self.first:
+            raw.copy_(torch.frombuffer(bytearray(value.encode()), dtype=torch.uint8))
+        dist.broadcast(raw, 0)
+        return bytes(raw.tolist()).decode()
+
+    def follow(self, act: Callable[[], str]) -> str:
+        """Rank 0 acts; what it answers, or the GenctlError it raises, reaches every rank."""
+        if self.size == 1:
+            return act()
+        said, error = "", None
+        if self.first:
+            try:
+                said = json.dumps({"answer": act()})
+            except GenctlError as e:
+                error, said = e, json.dumps({"error": [e.id, e.lines, e.try_]})
+        heard = json.loads(self.text(said))
+        if error:
+            raise error
+        if "error" in heard:
+            copy = GenctlError(*heard["error"])
+            copy.told = True
+            raise copy
+        return str(heard["answer"])
 
     def sum_gradients(self, grads: Sequence[Tensor]) -> None:
         """Sums gradients over the ranks, all in one buffer a dtype."""

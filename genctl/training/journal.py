@@ -1,6 +1,7 @@
 """journal.jsonl: one JSON object a line, in the order things happened; cut back to the step that a run resumes from."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,18 @@ class Journal:
     """Appends to a run's journal."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file = path.open("a", encoding="utf-8")
+        self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
     def write(self, **entry: Any) -> None:
-        self.file.write(json.dumps(entry) + "\n")
-        self.file.flush()
+        """Appends a line; what is not finite is null. A full disk costs lines, not the run."""
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+        try:
+            os.write(self.fd, (json.dumps(plain) + "\n").encode())
+        except OSError:
+            pass
 
     def close(self) -> None:
-        self.file.close()
+        os.close(self.fd)
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

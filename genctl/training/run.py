@@ -6,6 +6,7 @@ runs/NAME/  recipe.yaml  journal.jsonl  run.lock  exit.json  samples/0000000500.
 import fcntl
 import json
 import os
+import shutil
 import socket
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -56,31 +57,66 @@ class Run:
 
     def claim(self, fresh: bool) -> None:
         """Creates the folders (fresh) and takes the lock. Raises GenctlError: out-exists, out-unwritable, run-busy."""
-        if not self.world.first:
-            return
+        self.world.follow(lambda: self._claim(fresh))
+
+    def _claim(self, fresh: bool) -> str:
         shown = safe_text(self.path)
         try:
-            if fresh and self.path.exists() and (not self.path.is_dir() or any(e.name != "run.lock" for e in os.scandir(self.path))):
-                what = "holds a run or other files" if self.path.is_dir() else "is a file"
-                raise GenctlError("out-exists", f"{shown} {what}", f"go on with it: genctl train --resume {shown}, or give another --out")
-            self.path.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
-                os.close(fd)
-                raise GenctlError("run-busy", f"{shown} is in use by {safe_text(holder)}", "wait for it, or give another --out") from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-            self._lock = fd
-            self.checkpoints.mkdir(exist_ok=True)
+            self._not_a_link("checkpoints", "samples", "run.lock", "journal.jsonl")
+            if not (self.path / "run.lock").exists() and fresh:
+                self._empty()  # before anything is created in it
+            checkpoint.make_home(self.path)
+            self._take()
+            if fresh:
+                self._empty()
+            checkpoint.make_home(self.checkpoints)
             (self.path / "samples").mkdir(exist_ok=True)
             checkpoint.sweep(self.checkpoints)
         except OSError as e:
+            self.release()
             raise GenctlError(
                 "out-unwritable", f"{shown} cannot be written: {safe_text(e.strerror)}", "give --out a folder you may write to"
             ) from None
+        except GenctlError:
+            self.release()
+            raise
+        return ""
+
+    def _take(self) -> None:
+        fd = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(fd)
+            what = f"{safe_text(self.path)} is in use by {safe_text(holder)}"
+            raise GenctlError("run-busy", what, "wait for it, or give another --out") from None
+        self._lock = fd
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def _empty(self) -> None:
+        """Raises GenctlError (out-exists) when a new run would mix with what is there."""
+        if not self.path.exists() or (self.path.is_dir() and all(e.name == "run.lock" for e in os.scandir(self.path))):
+            return
+        shown = safe_text(self.path)
+        what = "holds a run or other files" if self.path.is_dir() else "is a file"
+        raise GenctlError("out-exists", f"{shown} {what}", f"go on with it: genctl train --resume {shown}, or give another --out")
+
+    def _not_a_link(self, *names: str) -> None:
+        """A run may be a link to a folder; nothing inside it may lead out of it."""
+        for name in names:
+            if (self.path / name).is_symlink():
+                what = f"{safe_text(self.path / name)} is a symbolic link: what it points to is outside the run"
+                raise GenctlError("out-unwritable", what, "remove the link")
+
+    def write(self, name: str, text: str) -> None:
+        """A small file of the run, replaced as a whole."""
+        temporary = self.path / f".{name}.tmp"
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8") as f:
+            f.write(text)
+        os.replace(temporary, self.path / name)
 
     def release(self) -> None:
         if self._lock >= 0:
@@ -94,7 +130,7 @@ class Run:
         code = 0 if error is None else exit_code(error)
         name = error.id if isinstance(error, GenctlError) else "stopped" if isinstance(error, Stopped) else "internal" if error else "done"
         try:
-            (self.path / "exit.json").write_text(json.dumps({"code": code, "id": name, "step": step, "resumable": code != 0}) + "\n")
+            self.write("exit.json", json.dumps({"code": code, "id": name, "step": step, "resumable": code != 0}) + "\n")
         except OSError:
             pass  # the exit status says it too
 
@@ -103,7 +139,15 @@ class Trainer:
     """Trains one model in one run."""
 
     def __init__(
-        self, run: Run, recipe: Recipe, dataset: Dataset, model: Model, place: Place, report: Report, world: World | None = None
+        self,
+        run: Run,
+        recipe: Recipe,
+        dataset: Dataset,
+        model: Model,
+        place: Place,
+        report: Report,
+        world: World | None = None,
+        signals: Signals | None = None,
     ) -> None:
         self.run, self.recipe, self.dataset, self.place, self.report = run, recipe, dataset, place, report
         self.world = world or World()
@@ -117,6 +161,8 @@ class Trainer:
         self.log_every = self.train.log_every or max(1, min(100, self.train.steps // 100))
         self.step, self.saved, self.failures, self.alike = 0, -1, 0, 0
         self.metrics: dict[str, float] = {}
+        self.journal: Journal | None = None
+        self.signals = signals or Signals()
         self.started: tuple[float, int] | None = None
         self.pending: dict[str, Tensor] = {}
         self.waiting = 0
@@ -140,15 +186,15 @@ class Trainer:
     def fit(self, resume: checkpoint.Step | None = None) -> None:
         """Trains to the last step. Raises Stopped after a signal, GenctlError when a guard or a save gives up."""
         error: BaseException | None = None
+        signals = self.signals
         setting = loop.Setting(self.train, self.world, self.place.device, self.place.dtype, self.recipe.guard.nonfinite == "skip")
-        restored: dict[str, Tensor] = {}
-        if resume:
-            restored = self.restore(resume)
-        self.world.share(self.model)
-        self.journal = Journal(self.run.path / "journal.jsonl") if self.world.first else None
         try:
-            with Signals(self.report.say) as self.signals:
-                loop.fit(self.model, self.data, setting, self.on_step, self.step, lambda seats: self.restore_seats(seats, restored))
+            restored = self.restore(resume) if resume else {}
+            self.world.share(self.model)
+            self.journal = Journal(self.run.path / "journal.jsonl") if self.world.first else None
+            signals.stepping = True
+            loop.fit(self.model, self.data, setting, self.on_step, self.step, lambda seats: self.restore_seats(seats, restored))
+            signals.stepping = False
         except BaseException as e:
             error = e
             raise
@@ -271,11 +317,11 @@ class Trainer:
 
     def save(self, done: int, seats: list[Seat], final: bool) -> None:
         """Writes a checkpoint; a failed one is retried at the next, and given up after three or at the end."""
-        if done == self.saved:
-            return
         files = self.files(done, seats)
-        if not self.world.first:
-            return
+        self.world.follow(lambda: self.write(done, files, seats, final))
+
+    def write(self, done: int, files: dict[str, bytes], seats: list[Seat], final: bool) -> str:
+        """Rank 0's part of a save."""
         manifest = {
             "family": self.recipe.family,
             "world_size": self.world.size,
@@ -290,17 +336,19 @@ class Trainer:
             checkpoint.save(self.run.checkpoints, done, files, manifest)
         except OSError as e:
             self.failures += 1
-            needs = sum(map(len, files.values()))
-            said = f"step {done} not saved: {safe_text(e.strerror)} (needs {needs / 1e6:.1f} MB); last good: {f'step {self.saved}' if self.saved >= 0 else 'none'}"
+            room = f"needs {sum(map(len, files.values())) / 1e6:.1f} MB, {_free(self.run.path) / 1e6:.1f} MB free"
+            last = f"step {self.saved}" if self.saved >= 0 else "none"
+            said = f"step {done} not saved: {safe_text(e.strerror)} ({room}); last good: {last}"
             if final or self.failures >= 3:
                 raise GenctlError("save-failed", said, "free some space, then: genctl train --resume " + safe_text(self.run.path)) from None
             self.report.say(f"warning[save-failed]: {said}")
-            return
+            return ""
         self.saved, self.failures = done, 0
         if reason := checkpoint.point_latest(self.run.checkpoints, done):
             self.report.say(f"warning[latest]: {reason}")
         checkpoint.retain(self.run.checkpoints, self.train.keep)
         self.report.say(f"saved step {done}")
+        return ""
 
     def files(self, done: int, seats: list[Seat]) -> dict[str, bytes]:
         """The two files of a checkpoint, as bytes. Under several ranks every rank calls this."""
@@ -351,8 +399,8 @@ class Trainer:
             for k, v in self.ema.average.items():
                 v.copy_(ships[k])
         self.step = self.saved = step.number
-        state = step.manifest.get("state", {})
-        self.alike, self.scalers = int(state.get("alike", 0)), dict(state.get("scalers", {}))
+        state = step.manifest["state"]
+        self.alike, self.scalers = int(state["alike"]), dict(state["scalers"])
         return rest
 
     def restore_seats(self, seats: list[Seat], saved: dict[str, Tensor]) -> None:
@@ -367,6 +415,13 @@ class Trainer:
             raise GenctlError("ckpt-content", f"{checkpoint.RESUME}: nothing here uses {safe_text(min(extra))}")
 
 
+def _free(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 0
+
+
 def _spread(x: Tensor) -> Tensor:
     flat = x.flatten(1).float()
     return torch.pdist(flat).mean()
@@ -375,14 +430,13 @@ def _spread(x: Tensor) -> Tensor:
 def write_recipe(run: Run, recipe: Recipe) -> None:
     """The resolved recipe, beside the checkpoints that hold it too."""
     if run.world.first:
-        (run.path / "recipe.yaml").write_text(config.dump(recipe.plain()), encoding="utf-8")
+        run.write("recipe.yaml", config.dump(recipe.plain()))
 
 
 def rewind(run: Run, step: int) -> None:
     """Forgets what came after `step`: later checkpoints and lines of the journal."""
     if run.world.first:
         for later in (n for n in checkpoint.steps(run.checkpoints) if n > step):
-            folder = run.checkpoints / f"step-{later:010d}"
             if checkpoint.verified(run.checkpoints, later):
-                checkpoint.FS().remove(folder)
+                checkpoint.discard(run.checkpoints, later)
         journal.rewind(run.path / "journal.jsonl", step)

@@ -1,11 +1,15 @@
-"""Signals as flags: the first asks for a stop after this step, a second ends the process at once, USR1 asks for a save."""
+"""Signals as flags: the first asks for a stop after this step, a second ends the process at once, USR1 asks for a save.
+
+Before the first step and after the last there is nothing to save: there a signal raises Stopped where the program stands.
+"""
 
 import os
 import signal
 import threading
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from genctl.errors import Stopped
 
 DEADLINE = 20.0  # seconds from the first signal to a hard exit; torchrun itself waits 30
 
@@ -13,8 +17,8 @@ DEADLINE = 20.0  # seconds from the first signal to a hard exit; torchrun itself
 class Signals:
     """Installs handlers for INT, TERM, HUP and USR1, except those that were ignored at the start (nohup)."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.stop, self.save = say, 0, False
+    def __init__(self) -> None:
+        self.stop, self.save, self.stepping = 0, False, False
         self.old: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -38,4 +42,15 @@ class Signals:
             watchdog = threading.Timer(DEADLINE, os._exit, (128 + number,))
             watchdog.daemon = True
             watchdog.start()
-            self.say(f"stopping after this step (signal {signal.Signals(number).name})")
+            name = signal.Signals(number).name
+            tell(f"stopping after this step (signal {name})" if self.stepping else f"stopping: no step has begun (signal {name})")
+            if not self.stepping:
+                raise Stopped(number)
+
+
+def tell(text: str) -> None:
+    """A line on stderr by one system call: print() inside a handler can meet a print() that it interrupts."""
+    try:
+        os.write(2, f"{text}\n".encode())
+    except OSError:
+        pass
