@@ -288,12 +288,14 @@ class Trainer:
         return self.ema.applied() if self.ema else nullcontext()
 
     def preview(self, done: int) -> None:
-        """Samples from the same noise every time, so that pictures compare."""
+        """Samples from the same noise every time, given what stands beside the first held-out examples, so that pictures compare."""
         if not isinstance(self.model, Family):
             return
         draw = self.recipe.sample.model_copy(update={"chunk": min(16, self.recipe.sample.chunk)})
+        beside = self.dataset.valid.batch(0, draw.chunk).given if self.model.conditions else {}
+        given = {k: beside[k] for k in self.model.conditions}
         with self.averaged():
-            x = torch.cat(list(sampling.chunks(self.model, draw.chunk, draw, self.train.seed)))
+            x = torch.cat(list(sampling.chunks(self.model, draw.chunk, draw, self.train.seed, given)))
         try:
             writer(self.dataset.spec).preview(x, self.dataset.spec, self.run.path / "samples" / f"{done:010d}")
         except OSError as e:
