@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from genctl.nets.mlp import ACTIVATIONS
+from genctl.nets.mlp import ACTIVATIONS, mlp
 
 
 def pyramid(height: int, width: int, steps: int) -> list[tuple[int, int]]:
@@ -17,16 +17,18 @@ def pyramid(height: int, width: int, steps: int) -> list[tuple[int, int]]:
 
 
 class ConvEncoder(nn.Module):
-    """(B, C, H, W) -> (B, out): stride-2 3x3 convolutions of `channels`, then one linear layer."""
+    """(B, C, H, W) -> (B, out): stride-2 3x3 convolutions of `channels`, linear layers of `dense`, a linear layer."""
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], out: int, activation: str = "relu") -> None:
+    def __init__(
+        self, shape: Sequence[int], channels: Sequence[int], out: int, activation: str = "relu", dense: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         c, h, w = shape
         layers: list[nn.Module] = []
         for a, b in zip([c, *channels], channels, strict=False):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
         top = pyramid(h, w, len(channels))[-1]
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * top[0] * top[1], out))
+        self.net = nn.Sequential(*layers, nn.Flatten(), mlp([channels[-1] * top[0] * top[1], *dense, out], activation))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x)
@@ -36,13 +38,15 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """(B, code) -> (B, C, H, W): the encoder's mirror, by 4x4 transposed convolutions; the last layer is linear."""
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int], code: int, activation: str = "relu") -> None:
+    def __init__(
+        self, shape: Sequence[int], channels: Sequence[int], code: int, activation: str = "relu", dense: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         c, h, w = shape
         sizes = pyramid(h, w, len(channels))
         top = sizes[-1]
         self.first = nn.Sequential(
-            nn.Linear(code, channels[-1] * top[0] * top[1]), nn.Unflatten(1, (channels[-1], *top)), ACTIVATIONS[activation]()
+            mlp([code, *reversed(dense), channels[-1] * top[0] * top[1]], activation, last=True), nn.Unflatten(1, (channels[-1], *top))
         )
         layers: list[nn.Module] = []
         widths = [*reversed(channels[:-1]), c]

@@ -36,6 +36,8 @@ class VAE(Family):
         """Dimensions of z."""
         hidden: list[int] = Field(default_factory=lambda: [500, 500], max_length=16)
         """Widths of the hidden layers, from x to z; the decoder mirrors them. For conv: channels, one halving of the picture each."""
+        dense: list[int] = Field(default_factory=list, max_length=4)
+        """For conv: widths of the linear layers between the convolutions and z."""
         activation: Literal["relu", "silu", "tanh", "gelu"] = "relu"
         """Between the layers."""
         likelihood: Literal["auto", "bernoulli", "gaussian"] = "auto"
@@ -49,15 +51,15 @@ class VAE(Family):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        if any(not 1 <= w <= 65_536 for w in config.hidden) or not config.hidden:
-            raise GenctlError("config", "model.hidden: every width must be between 1 and 65536")
+        if any(not 1 <= w <= 65_536 for w in [*config.hidden, *config.dense]) or not config.hidden:
+            raise GenctlError("config", "model.hidden, model.dense: every width must be between 1 and 65536")
         if config.network == "conv":
             if spec.kind != "image":
                 raise GenctlError(
                     "config", f"model.network: conv needs images; this data is {spec.kind} {list(spec.shape)}", "model.network=mlp"
                 )
-            self.encoder: nn.Module = ConvEncoder(spec.shape, config.hidden, 2 * config.latent, config.activation)
-            self.decoder: nn.Module = ConvDecoder(spec.shape, config.hidden, config.latent, config.activation)
+            self.encoder: nn.Module = ConvEncoder(spec.shape, config.hidden, 2 * config.latent, config.activation, config.dense)
+            self.decoder: nn.Module = ConvDecoder(spec.shape, config.hidden, config.latent, config.activation, config.dense)
         else:
             self.encoder = nn.Sequential(nn.Flatten(), mlp([spec.size, *config.hidden, 2 * config.latent], config.activation))
             self.decoder = nn.Sequential(

@@ -1,0 +1,75 @@
+"""A small classifier of images or rows: tells what stands beside x; its features measure samples.
+
+Plain convolutions with batch normalisation. `features` is what `fd_classifier` compares.
+"""
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from genctl.config import Settings
+from genctl.contract import Batch, Loss, Model, Progress, Spec
+from genctl.errors import GenctlError
+from genctl.nets.conv import pyramid
+from genctl.nets.mlp import mlp
+from genctl.nets.norm import BatchNorm
+
+
+class Classifier(Model):
+    """p(target | x)."""
+
+    kinds = frozenset({"vector", "image"})
+
+    class Config(Settings):
+        target: str = "label"
+        """What to predict: the name of something that stands beside x."""
+        width: int = Field(16, ge=1, le=1024)
+        """Channels of the first layer, doubled at each halving of the picture (down to 4 pixels)."""
+        features: int = Field(64, ge=1, le=4096)
+        """Units of the last hidden layer."""
+        dropout: float = Field(0.1, ge=0, lt=1)
+        """Before the last layer."""
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.target = config.target
+        wanted = spec.given.get(config.target)
+        if wanted is None or wanted.shape or not wanted.vocab:
+            raise GenctlError(
+                "config", f"model.target: this data has no class '{config.target}' beside x", "one of: " + ", ".join(spec.given)
+            )
+        if spec.kind == "image":
+            self.trunk: nn.Module = _convolutions(spec.shape, config.width, config.features)
+        else:
+            self.trunk = nn.Sequential(nn.Flatten(), mlp([spec.size, 8 * config.width, config.features], "relu"))
+        self.head = nn.Linear(config.features, wanted.vocab)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees: (B, D)."""
+        out: Tensor = F.relu(self.trunk(x))
+        return out
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits (B, classes)."""
+        h = F.dropout(self.features(batch.x), self.config.dropout, self.training)
+        out: Tensor = self.head(h)
+        return out
+
+    def loss(self, batch: Batch, at: Progress) -> Loss:
+        """Cross-entropy in nats."""
+        logits, y = self.predict(batch), batch.given[self.target]
+        return Loss(F.cross_entropy(logits, y), accuracy=(logits.argmax(1) == y).float().mean())
+
+
+def _convolutions(shape: tuple[int, ...], width: int, features: int) -> nn.Module:
+    """A strided 3x3 convolution for each halving, until the picture has 4 pixels or less."""
+    steps = 1
+    while max(pyramid(shape[1], shape[2], steps)[-1]) > 4:
+        steps += 1
+    widths = [min(width * 2**k, 256) for k in range(steps)]
+    layers: list[nn.Module] = []
+    for a, b in zip([shape[0], *widths], widths, strict=False):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), BatchNorm(b), nn.ReLU()]
+        layers += [nn.Conv2d(b, b, 3, padding=1, bias=False), BatchNorm(b), nn.ReLU()]
+    h, w = pyramid(shape[1], shape[2], steps)[-1]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * h * w, features))
