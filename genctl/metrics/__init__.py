@@ -1,0 +1,159 @@
+"""What a metric is: a file with `NEEDS`, `EXTRACTOR` and `measure(case) -> Score`. It sees tensors and Specs, nothing else.
+
+A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
+samples, train, features, predict (class probabilities), likelihood (of held-out data), log_prob (of anything), truth.
+EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
+classifier).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from genctl import catalog
+from genctl.contract import Batch, Spec
+
+
+class Truth(Protocol):
+    """The known distribution behind made data; some also have `modes` (K, D) and `sigma`."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """(B,) nats; -inf outside the support."""
+
+    def draw(self, n: int, seed: int) -> Tensor:
+        """n fresh draws."""
+
+
+class Extractor(Protocol):
+    """Maps x to the features that a metric compares."""
+
+    @property
+    def name(self) -> str:
+        """inception, classifier or columns."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights."""
+
+    @property
+    def resize(self) -> str:
+        """How pictures are brought to its size."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of a classifier, on held-out data."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> (B, D) float32 on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likelihood:
+    """A model's log_prob over held-out data.
+
+    values    (n,) nats of each reference example
+    first     (n,) nats of the first symbol alone; None for what is not a row of symbols
+    is_       exact, bound, IS-200 or AIS
+    error     a standard error that all values share, such as that of an AIS estimate of log Z; 0: none
+    of        log_prob of any batch of x, (B,) on the CPU
+    """
+
+    values: Tensor | None
+    first: Tensor | None = None
+    is_: str = "exact"
+    error: float = 0.0
+    of: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What one metric is given. Everything lies on the CPU; what NEEDS does not name may be None."""
+
+    spec: Spec
+    reference: Batch
+    samples: Tensor | None = None
+    train: Tensor | None = None
+    extractor: Extractor | None = None
+    features: Callable[[str], Tensor] | None = None  # of 'samples', 'reference' or 'train': (n, D) float32
+    predict: Callable[[Tensor], Tensor] | None = None  # class probabilities (n, K)
+    likelihood: Likelihood | None = None
+    truth: Truth | None = None
+    seed: int = 0
+    folder: Path = Path()  # where pictures go
+    memo: dict[Any, Any] = field(default_factory=dict)  # shared by metrics that count the same distances
+
+    def of(self, side: str) -> Tensor:
+        """Features of one side."""
+        assert self.features is not None
+        return self.features(side)
+
+    def floor(self) -> Tensor:
+        """Features of as many training examples as there are samples: what real against real is measured on."""
+        return self.of("train")[: max(2, len(self.of("samples")))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A figure and how far it can be trusted.
+
+    value   the figure; None where it could not be computed, and `reason` says why
+    se      its standard error
+    floor   the same figure for real data in place of the samples
+    fields  further figures by name, each a number or a word
+    """
+
+    value: float | None
+    se: float | None = None
+    floor: float | None = None
+    reason: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self, higher: bool | None = None) -> dict[str, Any]:
+        """As JSON; `over_floor` is how many times the floor a figure is that should be small."""
+        out: dict[str, Any] = {"value": self.value, "se": self.se, "floor": self.floor, **self.fields}
+        if self.reason:
+            out["reason"] = self.reason
+        if higher is False and self.value is not None and self.floor is not None and self.floor > 0:
+            out["over_floor"] = self.value / self.floor
+        return {k: (v if not isinstance(v, float) or math.isfinite(v) else str(v)) for k, v in out.items()}
+
+
+class Metric(Protocol):
+    """What every file of this room offers. HIGHER: whether more is better; None: neither."""
+
+    NEEDS: frozenset[str]
+    EXTRACTOR: str
+    HIGHER: bool | None
+
+    def measure(self, case: Case) -> Score:
+        """The figure. Raises nothing a user can cause: `Score(value=None, reason=...)` instead."""
+
+
+def load(name: str) -> Metric:
+    """A metric by name. Raises GenctlError (config) with the nearest names."""
+    module: ModuleType = catalog.load("metrics", name)
+    return cast(Metric, module)
+
+
+def proportion(hits: Tensor) -> tuple[float, float]:
+    """The share of True in (n,) and its standard error."""
+    n, share = len(hits), hits.double().mean().item()
+    return share, math.sqrt(share * (1 - share) / n) if n else math.nan
+
+
+def jackknife(leave_out: Callable[[Tensor], float], n: int, groups: int = 10, seed: int = 0) -> float:
+    """The standard error of a statistic of n examples, by leaving out one of `groups` random groups at a time.
+
+    leave_out   the statistic of the examples with these indices
+    """
+    groups = min(groups, n)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    parts = order.tensor_split(groups)
+    values = torch.tensor([leave_out(torch.cat([p for j, p in enumerate(parts) if j != i])) for i in range(groups)], dtype=torch.float64)
+    return math.sqrt((groups - 1) / groups * (values - values.mean()).square().sum().item())

@@ -1,0 +1,380 @@
+"""eval: opens the data, draws the samples once, and gives each metric what it asks for; every figure leaves with a stamp."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from genctl import catalog, device, metrics
+from genctl.contract import Batch
+from genctl.data import Dataset, Split, fingerprint
+from genctl.errors import GenctlError, safe_text
+from genctl.maths import noise
+from genctl.metrics import Case, Extractor, Likelihood, Score, _inception
+from genctl.powers import Causal, LogProb
+from genctl.tasks import data as sources
+from genctl.tasks import judge, readback, stamp
+from genctl.tasks.sample import Sampler
+
+SAMPLES, REFERENCE, TRAIN, BLOCK = 10_000, 50_000, 100_000, 250
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for. `folder`: where pictures go."""
+
+    metrics: list[str]
+    ckpt: Path | None = None
+    samples: Path | None = None
+    data: str | None = None
+    n: int | None = None
+    weights: Path | None = None
+    resize: str = "pytorch-fid"
+    seed: int = 0
+    split: str = "test"
+    fail_if: list[str] = field(default_factory=list)
+    draw: list[str] = field(default_factory=list)
+    device: str = "auto"
+    folder: Path | None = None
+
+
+class Columns:
+    """An Extractor for rows of numbers: the rows themselves."""
+
+    name, sha256, resize, accuracy = "columns", "", "none", None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.flatten(1).float()
+
+
+@dataclass
+class Desk:
+    """Everything that metrics may ask for, each made when first asked."""
+
+    ask: Request
+    say: Say
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    @cached_property
+    def place(self) -> torch.device:
+        return device.resolve(self.ask.device).device
+
+    @cached_property
+    def sampler(self) -> Sampler | None:
+        return Sampler.load(self.ask.ckpt, self.ask.device, self.say) if self.ask.ckpt else None
+
+    @cached_property
+    def source(self) -> tuple[Any, Dataset]:
+        """(settings, dataset); the checkpoint's own unless --data names another."""
+        if self.ask.data:
+            found = sources.open_source(self.ask.data)
+        elif self.sampler:
+            settings = self.sampler.recipe.data
+            found = settings, catalog.load("data", settings.name).open(settings)
+        else:
+            raise GenctlError("usage", "--samples needs --data: what they are to be compared with", "for example --data mnist")
+        if self.sampler and (self.sampler.spec.shape, self.sampler.spec.vocab) != (found[1].spec.shape, found[1].spec.vocab):
+            raise GenctlError(
+                "data-mismatch",
+                f"the model draws {list(self.sampler.spec.shape)}, the data is {list(found[1].spec.shape)}",
+                "another --data",
+            )
+        return found
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.source[1]
+
+    @cached_property
+    def split(self) -> Split:
+        return self.dataset.split(self.ask.split)
+
+    @cached_property
+    def drawn(self) -> tuple[Tensor, dict[str, Any]]:
+        """The samples, and what is known of them."""
+        n = self.ask.n
+        if self.ask.samples:
+            x, note = readback.read(self.ask.samples, self.dataset.spec, n)
+            return x, {"checkpoint": note.get("checkpoint"), "family": note.get("family")}
+        assert self.sampler
+        n, start = n or SAMPLES, time.monotonic()
+        self.say(f"drawing {n:,} samples ...")
+        draw = self.sampler.draw(self.ask.draw)
+        pieces, said = [], start
+        for piece in self.sampler.stream(n, self.ask.seed, draw=draw):
+            pieces.append(piece)
+            if time.monotonic() - said > 15:
+                said = time.monotonic()
+                self.say(f"drawn {sum(map(len, pieces)):,} of {n:,}, {said - start:.0f} s")
+        self.say(f"drew {n:,} samples in {time.monotonic() - start:.0f} s")
+        return torch.cat(pieces), {"draw": draw.model_dump(mode="json")}
+
+    def some(self, split: Split, n: int) -> Batch:
+        """n examples of a split: all in their order, or n of them by a fixed permutation."""
+        rows = torch.arange(len(split)) if n >= len(split) else torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n]
+        with noise.stream(self.ask.seed, "reference"):
+            return split.get(rows)
+
+    @cached_property
+    def reference(self) -> Batch:
+        return self.some(self.split, REFERENCE)
+
+    @cached_property
+    def train(self) -> Tensor:
+        """Training examples in an order of their own, so that the first n are like any n."""
+        split = self.dataset.train
+        rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1))[:TRAIN]
+        with noise.stream(self.ask.seed, "train"):
+            return split.get(rows).x
+
+    # --- extractors ---
+
+    @cached_property
+    def inception(self) -> _inception.Inception | str:
+        """Inception, or the reason why not."""
+        if why := _inception.reason_not(self.dataset.spec):
+            return why
+        named, home = self.ask.weights or os.environ.get("GENCTL_INCEPTION_WEIGHTS"), catalog.cache_home() / "inception.safetensors"
+        if not named and not home.exists():
+            return "no Inception weights here: give --weights FILE.safetensors or set $GENCTL_INCEPTION_WEIGHTS (genctl data prepare inception)"
+        return _inception.read(Path(named or home), self.ask.resize, self.place)
+
+    @cached_property
+    def classifier(self) -> judge.Judge | str:
+        """The classifier of the data set, or the reason why not."""
+        return judge.reason_not(self.dataset) or judge.judge(self.source[0], self.dataset, self.place, self.say)
+
+    def extractor(self, kind: str) -> Extractor | str:
+        if kind == "inception":
+            return self.inception
+        if kind == "classifier":
+            return self.classifier
+        if self.dataset.spec.kind == "vector":
+            return Columns()
+        return self.inception if not isinstance(self.inception, str) else self.classifier
+
+    def features(self, extractor: Extractor, side: str) -> Tensor:
+        """Features of one side, computed once; those of data are kept in the cache under a name made of their contents."""
+        key = (side, extractor.name, extractor.sha256)
+        if key not in self.memo:
+            x = {"samples": lambda: self.drawn[0], "reference": lambda: self.reference.x, "train": lambda: self.train[: self.most]}[side]()
+            self.memo[key] = extractor(x) if side == "samples" else self.cached(extractor, side, x)
+        out: Tensor = self.memo[key]
+        return out
+
+    @property
+    def most(self) -> int:
+        """How many training examples the floor is measured on: as many as there are samples."""
+        return max(2, len(self.drawn[0]))
+
+    def cached(self, extractor: Extractor, side: str, x: Tensor) -> Tensor:
+        if extractor.name == "columns":
+            return extractor(x)
+        name = stamp.short([extractor.name, extractor.sha256, extractor.resize, fingerprint(x)])
+        file = catalog.cache_home() / "features" / f"{name}.safetensors"
+        try:
+            found = safetensors.torch.load(file.read_bytes())["features"]
+            if len(found) == len(x):
+                return found
+        except Exception:  # absent, or damaged: computed again
+            pass
+        self.say(f"{extractor.name} features of {len(x):,} {side} examples ...")
+        found = extractor(x)
+        judge.write(file, safetensors.torch.save({"features": found.contiguous()}), self.say)
+        return found
+
+    # --- likelihood ---
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """(B,) nats on the CPU."""
+        assert self.sampler
+        model: Any = self.sampler.model
+        out = []
+        for i, part in enumerate(batch.split(-(-len(batch) // BLOCK))):
+            with torch.no_grad(), noise.stream(self.ask.seed, "log_prob", i):
+                out.append(model.log_prob(part.map(lambda t: t.to(model.device))).cpu())
+        return torch.cat(out)
+
+    def likelihood(self, values: bool) -> Likelihood | str:
+        """The model's log_prob, over held-out data if `values`; or the reason why not."""
+        if self.sampler is None:
+            return "samples alone have no likelihood: give --ckpt"
+        model = self.sampler.model
+        if not isinstance(model, LogProb):
+            return f"family '{self.sampler.recipe.family}' has no log_prob"
+        known, first, error = None, None, 0.0
+        if values:
+            batch = self.some(self.split, self.ask.n or len(self.split))
+            self.say(f"log likelihood of {len(batch):,} {self.ask.split} examples ...")
+            known = self.log_prob(batch)
+            partition: Any = getattr(model, "log_partition", None)
+            error = float(partition()[1]) if partition else 0.0
+            if isinstance(model, Causal) and self.dataset.spec.vocab and self.dataset.spec.end is None:
+                first = self.first(model, batch)
+            self.memo["likelihood"] = batch
+        label = str(model.log_prob_is).replace("-k", f"-{getattr(model.config, 'importance', 'k')}")
+        return Likelihood(values=known, first=first, is_=label, error=error, of=lambda x: self.log_prob(Batch(x=x)))
+
+    def first(self, model: Any, batch: Batch) -> Tensor:
+        """(B,) nats of the first symbol, before which the model has seen nothing."""
+        given = {k: batch.given[k].to(model.device) for k in model.conditions}
+        with torch.no_grad(), noise.stream(self.ask.seed, "first"):
+            logits, _ = model.start(len(batch) if given else 1, given or None)
+        nats: Tensor = logits.float().log_softmax(-1).cpu().expand(len(batch), -1)
+        return nats.gather(1, batch.x.flatten(1)[:, :1])[:, 0]
+
+    # --- one metric ---
+
+    def measure(self, name: str) -> dict[str, Any]:
+        """A metric's figures with their stamp, or the reason why there are none."""
+        try:
+            return self.figures(name)
+        except GenctlError as e:
+            if e.id != "power":
+                raise
+            return Score(value=None, reason=e.lines[0]).plain()
+
+    def figures(self, name: str) -> dict[str, Any]:
+        metric = metrics.load(name)
+        needs, facts = metric.NEEDS, {"metric": name, "n_reference": len(self.reference)}
+        made: dict[str, Any] = {"spec": self.dataset.spec, "reference": self.reference, "seed": self.ask.seed, "memo": self.memo}
+        made |= {"truth": self.dataset.truth, "folder": self.ask.folder or Path()}
+        if "truth" in needs and self.dataset.truth is None:
+            return Score(value=None, reason="the truth behind this data is not known").plain()
+        if "features" in needs or "predict" in needs:
+            extractor = self.extractor(metric.EXTRACTOR)
+            if isinstance(extractor, str):
+                return Score(value=None, reason=extractor).plain()
+            made |= {"extractor": extractor, "features": lambda side: self.features(extractor, side)}
+            made |= {"predict": extractor.predict} if isinstance(extractor, judge.Judge) else {}
+            facts["extractor"] = {k: getattr(extractor, k) for k in ("name", "sha256", "accuracy", "resize")}
+        if "likelihood" in needs or "log_prob" in needs:
+            found = self.likelihood("likelihood" in needs)
+            if isinstance(found, Likelihood):
+                made["likelihood"] = found
+                facts["is"] = found.is_
+            elif "likelihood" in needs:
+                return Score(value=None, reason=found).plain()
+        if "likelihood" in needs:
+            made["reference"] = self.memo["likelihood"]
+            facts |= {"n": len(made["reference"])}
+        if "samples" in needs:
+            made["samples"], own = self.drawn
+            facts |= {"n": len(made["samples"]), "samples": fingerprint(made["samples"]), **own}
+        if "train" in needs:
+            made["train"] = self.train
+            facts["n_floor"] = min(self.most, len(self.train))
+        score = metric.measure(Case(**made))
+        return {**score.plain(metric.HIGHER), "n": facts["n"], "stamp": self.stamp(facts)}
+
+    def stamp(self, facts: dict[str, Any]) -> dict[str, Any]:
+        settings, dataset = self.source
+        about = {
+            "data": settings.name,
+            "settings": {k: v for k, v in settings.model_dump(mode="json").items() if k not in ("path", "name")},
+        }
+        about |= {"split": self.ask.split, "fingerprint": self.split.fingerprint(), "train_fingerprint": dataset.train.fingerprint()}
+        if self.sampler:
+            about |= {"checkpoint": self.sampler.header.digest, "family": self.sampler.recipe.family}
+        return stamp.seal({**about, **facts, "seed": self.ask.seed, "versions": stamp.versions()})
+
+
+def names(wanted: list[str]) -> list[str]:
+    """Metric names out of `--metric a,b --metric c`. Raises GenctlError (usage)."""
+    found = [name.strip() for text in wanted for name in text.split(",") if name.strip()]
+    if not found:
+        raise GenctlError("usage", "--metric: name at least one", "genctl list metrics")
+    for name in found:
+        try:
+            catalog.entry("metrics", name)
+        except GenctlError as e:
+            raise GenctlError("usage", e.lines, e.try_) from None
+    return list(dict.fromkeys(found))
+
+
+def evaluate(ask: Request, say: Say) -> dict[str, Any]:
+    """{metric: figure or None, ..., reason, results: {metric: {value, se, floor, ..., stamp}}, failed: [...]}.
+
+    Raises GenctlError: usage (unknown metrics, gates on what is not computed), power, no-input, ckpt-*, data-*.
+    """
+    if (ask.ckpt is None) == (ask.samples is None):
+        raise GenctlError("usage", "give one of --ckpt and --samples")
+    if ask.split not in ("train", "valid", "test"):
+        raise GenctlError("usage", f"--split {safe_text(ask.split)}: expected train, valid or test")
+    if ask.resize not in _inception.RESIZE:
+        raise GenctlError("usage", f"--resize {safe_text(ask.resize)}: expected one of {', '.join(_inception.RESIZE)}")
+    wanted, gates = names(ask.metrics), [stamp.target(text) for text in ask.fail_if]
+    desk = Desk(ask, say)
+    if "fid" in wanted and isinstance(desk.inception, str):
+        say(f"no FID: {desk.inception}")
+        if "fd_classifier" not in wanted:
+            wanted.insert(wanted.index("fid") + 1, "fd_classifier")
+            say("measured instead: fd_classifier, a Frechet distance in the features of a small classifier of this data; it is not FID")
+    for gate in gates:
+        if gate.metric not in wanted or (gate.metric == "fid" and isinstance(desk.inception, str)):
+            why = "it has no Inception weights" if gate.metric == "fid" and "fid" in wanted else f"computed are {', '.join(wanted)}"
+            raise GenctlError("usage", f"--fail-if '{gate.text}': '{gate.metric}' is not computed: {why}", "gate on a metric that is")
+    results = {name: desk.measure(name) for name in wanted}
+    failed = [gate.text for gate in gates if not math.isfinite(gate.figure(results)) or gate.holds(results)]
+    reasons = {name: r["reason"] for name, r in results.items() if r["value"] is None}
+    document: dict[str, Any] = {name: r["value"] for name, r in results.items()}
+    if reasons:
+        document["reason"] = "; ".join(f"{k}: {v}" for k, v in reasons.items())
+    return {**document, "results": results, "failed": failed}
+
+
+def write(document: dict[str, Any], path: Path) -> None:
+    """The document as JSON. Raises GenctlError (out-unwritable)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as e:
+        raise GenctlError("out-unwritable", f"{safe_text(path)}: {safe_text(e.strerror)}", "give another --out") from None
+
+
+# --- for eyes ----------------------------------------------------------------------------------------------------------------
+
+
+def lines(results: dict[str, Any]) -> list[str]:
+    """A result as text: figure, error, floor, then the stamp it stands under."""
+    out = []
+    width = max(map(len, results))
+    for name, r in results.items():
+        if r["value"] is None:
+            out.append(f"{name:{width}}  not computed: {r['reason']}")
+            continue
+        error = f" +- {r['se']:.2g}" if isinstance(r["se"], float) else ""
+        floor = f"   real against real {figure(r['floor'])}" if r["floor"] is not None else ""
+        floor += f" ({r['over_floor']:.1f}x)" if isinstance(r.get("over_floor"), float) else ""
+        out.append(f"{name:{width}}  {figure(r['value'])}{error}{floor}   n {r['n']:,}" + (f"   {r['reason']}" if r.get("reason") else ""))
+        rest = {k: v for k, v in r.items() if k not in ("value", "se", "floor", "over_floor", "reason", "n", "stamp")}
+        if rest:
+            out.append("  " + "  ".join(f"{k} {figure(v)}" for k, v in rest.items()))
+        out.append("  " + stamped(r["stamp"]))
+    return out
+
+
+def figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else safe_text(value)
+
+
+def stamped(s: dict[str, Any]) -> str:
+    """A stamp in one line."""
+    floor = f"; floor of {s['n_floor']:,}" if "n_floor" in s else ""
+    parts = [f"stamp {s['id']}: {s['data']} {s['split']} ({s['n_reference']:,} examples, {s['fingerprint']}){floor}"]
+    if found := s.get("extractor"):
+        right = f", {100 * found['accuracy']:.1f} % right" if found["accuracy"] is not None else ""
+        parts.append(f"{found['name']} {found['sha256'][:12]}{right}, resize {found['resize']}")
+    if s.get("checkpoint"):
+        parts.append(f"checkpoint {s['checkpoint'][:12]}")
+    return "; ".join([*parts, f"seed {s['seed']}", f"genctl {s['versions']['genctl']}, torch {s['versions']['torch']}"])
