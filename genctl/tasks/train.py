@@ -116,6 +116,7 @@ def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]
     name = Path(request.recipe).stem
     path = request.out or Path(world.text(str(runs_home() / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")))
     run = Run(path, world)
+    world.follow(run.look)
     dataset = open_data(plan)
     model = fresh_model(plan, dataset, plan.train.seed)
     for note in dataset.notes if world.first else ():

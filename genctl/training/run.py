@@ -59,6 +59,17 @@ class Run:
         """Creates the folders (fresh) and takes the lock. Raises GenctlError: out-exists, out-unwritable, run-busy."""
         self.world.follow(lambda: self._claim(fresh))
 
+    def look(self) -> str:
+        """Raises GenctlError (run-busy, out-exists) as a claim for a new run would, before anything is read or made."""
+        try:
+            if (self.path / "run.lock").is_file():
+                self._take()
+                self.release()
+            self._empty()
+        except OSError:
+            pass  # the claim says it better
+        return ""
+
     def _claim(self, fresh: bool) -> str:
         shown = safe_text(self.path)
         try:
@@ -97,7 +108,7 @@ class Run:
 
     def _empty(self) -> None:
         """Raises GenctlError (out-exists) when a new run would mix with what is there."""
-        if not self.path.exists() or (self.path.is_dir() and all(e.name == "run.lock" for e in os.scandir(self.path))):
+        if not self.path.exists() or (self.path.is_dir() and set(os.listdir(self.path)) <= {"run.lock"}):
             return
         shown = safe_text(self.path)
         what = "holds a run or other files" if self.path.is_dir() else "is a file"
@@ -309,7 +320,7 @@ class Trainer:
         real = self.dataset.valid.batch(0, len(x)).x
         ratio = float(_spread(x) / _spread(real).clamp(min=1e-12))
         self.alike = self.alike + 1 if ratio < 0.2 else 0
-        if self.alike >= 3:
+        if self.alike == 3:
             said = f"samples are alike: their mean distance is {ratio:.2f} of the data's, for {self.alike} checks"
             if self.recipe.guard.collapse == "stop":
                 raise GenctlError("guard-collapse", f"step {done}: {said}", "lower train.lr, or set guard.collapse=warn")
