@@ -110,7 +110,8 @@ def check_players(model: Model, spec: Spec) -> None:
         for player in stage.players:
             for step in range(20):  # a lazy loss may look at some parameters only now and then
                 with noise.stream(0, step):
-                    fed = stage.feed(fake(spec, 8, step), Progress(step, 20))
+                    with torch.no_grad():
+                        fed = stage.feed(fake(spec, 8, step), Progress(step, 20))
                     loss = player.loss(fed, Progress(step, 20))
                 if loss is None or not player.params:
                     continue

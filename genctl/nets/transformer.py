@@ -82,7 +82,7 @@ class Attention(nn.Module):
         if self.gain is not None:
             qk = F.layer_norm(qk, (qk.shape[-1],), self.gain)
         if turn is not None:
-            qk = _Turn.apply(qk, turn[0, :, None, None], turn[1, :, None, None])
+            qk = _Turn.apply(qk, turn[0, :, None, None], turn[1, :, None, None])  # type: ignore[no-untyped-call]
         q, k = qk.unbind(2)
         return q, k, qkv[:, :, 2]
 
@@ -186,8 +186,9 @@ class Transformer(nn.Module):
         out: Tensor = self.norm(h)
         return out
 
+    @torch.no_grad()
     def extend(self, h: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, State]:
-        """The same for S new vectors behind those that `state` has read; the state that has read them too. Under no_grad."""
+        """The same for S new vectors behind those that `state` has read; the state that has read them too. Carries no gradient."""
         if state is None:
             d = h.shape[-1] // self.heads
             cache = Cache(h.new_empty(len(h), len(self.blocks), 2, self.heads, 0, d), self.length)
