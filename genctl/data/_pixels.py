@@ -25,13 +25,21 @@ class PixelConfig(DataConfig):
 Part = tuple[Tensor, Tensor | None]  # images (N, C, H, W) of integers, labels (N,)
 
 
-def dataset(config: PixelConfig, train: Part, valid: Part, test: Part, levels: int = 256, classes: list[str] | None = None) -> Dataset:
+def dataset(
+    config: PixelConfig,
+    train: Part,
+    valid: Part,
+    test: Part,
+    levels: int = 256,
+    classes: list[str] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Dataset:
     """Images of `levels` grey values as a Dataset in [0, 1]."""
     binary = config.binarize != "none"
     label = {"label": Spec(shape=(), vocab=len(classes), codec={"names": classes})} if classes else {}
     spec = Spec(shape=tuple(train[0].shape[1:]), levels=2 if binary else levels, given=label, media="image")
     splits = [_split(config, part, levels, salt) for salt, part in enumerate((train, valid, test))]
-    return Dataset(spec, splits[0].first(config.limit), splits[1], splits[2])
+    return Dataset(spec, splits[0].first(config.limit), splits[1], splits[2], notes=notes)
 
 
 def _split(config: PixelConfig, part: Part, levels: int, salt: int) -> Split:
