@@ -3,11 +3,12 @@
 A recipe states only what differs from the defaults, which live in the classes here, in the family's file and in the dataset's.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from genctl import catalog, config
 from genctl.config import Settings, Tree, run_key
@@ -77,7 +78,7 @@ class Guard(Settings):
 
     nonfinite: Literal["stop", "skip"] = run_key("stop")
     """A loss or gradient that is not finite: stop with the last good weights, or leave the step out."""
-    collapse: Literal["off", "warn", "stop"] = run_key("warn")
+    collapse: Literal["ignore", "warn", "stop"] = run_key("warn")
     """Previews that are all alike, three checks in a row."""
 
 
@@ -128,6 +129,12 @@ class Recipe:
         return {"family": self.family, **sections} | ({"expect": self.expect.model_dump(mode="json")} if self.expect else {})
 
 
+class _Whole(Settings):
+    """The sections together; they have no docstrings of their own to look for in the source."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 SECTIONS = ("family", "data", "model", "train", "sample", "guard", "limits", "expect")
 
 
@@ -146,7 +153,7 @@ def resolve(tree: Tree) -> Recipe:
         reader = _entry(tree, "data", ("data", "name"), data["name"])
     whole: Any = create_model(
         "Whole",
-        __base__=Settings,
+        __base__=_Whole,
         family=(Any, ...) if not cls else (str, ...),
         data=(reader.Config if reader else Any, ...),
         model=(cls.Config, cls.Config.model_construct())
@@ -210,6 +217,23 @@ def is_run_key(cls: type[Settings], name: str) -> bool:
     return isinstance(extra, dict) and bool(extra.get("run_key"))
 
 
-def parts(settings: Settings) -> list[Part]:
-    """The models inside a model, as the settings of a family name them."""
-    return [v for k in type(settings).model_fields if isinstance(v := getattr(settings, k), Part)]
+def parts(settings: Settings) -> dict[str, Part]:
+    """The models inside a model, by the key that names them."""
+    return {k: v for k in type(settings).model_fields if isinstance(v := getattr(settings, k), Part)}
+
+
+def fill(plan: Recipe, look: Callable[[str], tuple[str, dict[str, Any], dict[str, Any]]]) -> Recipe:
+    """The recipe with every Part that is only a path written out: look(path) answers its family, settings and spec."""
+    found = {}
+    for key, part in parts(plan.model).items():
+        if not part.path or part.spec:
+            continue
+        family, settings, spec = look(part.path)
+        if part.model or part.family not in ("", family):
+            raise GenctlError(
+                "config",
+                f"model.{key}: family and settings come from the checkpoint, a {family}: give its path alone",
+                f"model.{key}={{path: ...}}",
+            )
+        found[key] = Part(family=family, model=settings, spec=spec, path=part.path)
+    return replace(plan, model=plan.model.model_copy(update=found)) if found else plan

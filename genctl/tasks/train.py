@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from genctl import catalog, checkpoint, config, device, header, recipe
 from genctl.config import Tree
@@ -51,12 +52,24 @@ def fresh_model(plan: Recipe, dataset: Dataset, seed: int) -> Model:
     """An untrained model: its first weights are a function of the seed alone."""
     with noise.stream(seed, "init"):
         model = checkpoint.build(plan, dataset.spec)
-    for part in model.modules():
-        source = getattr(part, "weights_from", None)
-        if isinstance(part, Model) and source and part is not model:
-            _, tensors = checkpoint.unpack(checkpoint.locate(Path(source), lambda text: None))
-            part.load_state_dict(tensors, strict=False)
+    _copy_parts(model)
     return model
+
+
+def _copy_parts(model: nn.Module) -> None:
+    """Weights of the models inside a model from the checkpoints they come from; what stands inside those came with them."""
+    for child in model.children():
+        if isinstance(child, Model) and child.weights_from:
+            source = checkpoint.load(checkpoint.locate(Path(child.weights_from), lambda text: None))[0]
+            child.load_state_dict(source.state_dict())
+        else:
+            _copy_parts(child)
+
+
+def _part(path: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Family, settings and spec of the checkpoint at a path."""
+    plan, spec = checkpoint.understand(header.read(checkpoint.locate(Path(path), lambda text: None)))
+    return plan.family, plan.plain()["model"], spec.to_json()
 
 
 def dry_run(request: Request) -> dict[str, Any]:
@@ -64,6 +77,7 @@ def dry_run(request: Request) -> dict[str, Any]:
     if not request.recipe:
         raise GenctlError("usage", "--dry-run needs a recipe")
     plan, tree = recipe.read(request.recipe, request.overrides)
+    plan = recipe.fill(plan, _part)
     place = device.resolve(request.device, plan.train.precision)
     dataset = open_data(plan)
     model = fresh_model(plan, dataset, plan.train.seed)
@@ -111,7 +125,7 @@ def _place(plan: Recipe, request: Request, report: Report) -> tuple[device.Place
 
 def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]:
     assert request.recipe
-    plan, _ = recipe.read(request.recipe, request.overrides)
+    plan = recipe.fill(recipe.read(request.recipe, request.overrides)[0], _part)
     place, world = _place(plan, request, report)
     name = Path(request.recipe).stem
     path = request.out or Path(world.text(str(runs_home() / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")))
@@ -198,7 +212,8 @@ def _newest(run: Run, named: re.Match[str] | None, report: Report) -> int:
 def _amended(old: Recipe, request: Request, found: checkpoint.Step) -> tuple[Recipe, list[str]]:
     """The checkpoint's recipe with the changes asked for. Raises GenctlError (ckpt-mismatch) where they bend the path."""
     if request.recipe:
-        new, _ = recipe.read(request.recipe, request.overrides)
+        known = {p.path: (p.family, p.model, p.spec or {}) for p in recipe.parts(old.model).values()}
+        new = recipe.fill(recipe.read(request.recipe, request.overrides)[0], lambda path: known.get(path) or _part(path))
     else:
         tree = Tree(old.plain())
         for text, source in request.overrides or []:
