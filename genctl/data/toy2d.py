@@ -112,8 +112,8 @@ def truth(shape: str) -> Gaussians | Checkerboard | Curves:
     if shape == "two-moons":
         return Curves((_arc((-0.5, -0.25), 1, 0, math.pi), _arc((0.5, 0.25), 1, math.pi, math.pi)), 0.1)
     if shape == "rings":
-        return Curves(tuple(_arc((0, 0), r, 0, 2 * math.pi) for r in (0.75, 1.5, 2.25)), 0.08, grid=1000)
-    return Curves(tuple(_arm(k) for k in range(5)), 0.1)
+        return Curves(tuple(_arc((0, 0), r, 0, 2 * math.pi) for r in (0.75, 1.5, 2.25)), 0.08, grid=250)
+    return Curves(tuple(_arm(k) for k in range(5)), 0.1, grid=200)
 
 
 def open(config: Config) -> Dataset:

@@ -83,7 +83,7 @@ def randint(high: int, n: int, *shape: int, device: torch.device | str = "cpu") 
 
 def bernoulli(p: Tensor) -> Tensor:
     """0 or 1 with probability p, in p's shape and dtype; the first dimension is rows."""
-    return (rand(*p.shape, device=p.device) < p).to(p.dtype)
+    return rand(*p.shape, device=p.device).lt_(p).to(p.dtype)
 
 
 def categorical(logits: Tensor) -> Tensor:

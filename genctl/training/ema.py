@@ -21,6 +21,8 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
+        if not self.average:  # a model of buffers alone
+            return
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.weights.values()], 1 - decay)
 

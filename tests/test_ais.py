@@ -1,0 +1,59 @@
+"""Annealed importance sampling agrees with partition functions that are known."""
+
+import math
+
+import pytest
+import torch
+
+from genctl.contract import Spec
+from genctl.data.digits import Config, open
+from genctl.families.energy.rbm import RBM
+from genctl.maths import ais, gibbs, noise
+from tests.battery import build
+from tests.families.test_rbm import train
+
+
+def test_a_gaussian():
+    """From N(0, 1) to exp(-(x - 1)^2 / (2 * 0.25)), whose Z is sqrt(2 pi) / 2, by exact draws at every temperature."""
+
+    def log_f(x, beta):
+        return -0.5 * ((1 - beta) * x.square() + beta * (x - 1).square() * 4)
+
+    def transition(x, beta):
+        precision = 1 + 3 * beta
+        return 4 * beta / precision + noise.randn(len(x)) / precision**0.5
+
+    with noise.stream(0):
+        log_w = ais.log_weights(noise.randn(2000), [k / 300 for k in range(301)], lambda x, a, b: log_f(x, b) - log_f(x, a), transition)
+    ratio, error = ais.log_mean(log_w)
+    assert log_w.dtype is torch.float64
+    assert 0 < error < 0.01
+    assert abs(ratio - math.log(0.5)) < 3 * error
+
+
+def trained(seed: int, hidden: int = 20, steps: int = 2000) -> RBM:
+    """A machine on binary digits."""
+    x = (open(Config()).train.batch(0, 2000).x > 0.5).float()
+    net = build(RBM, {"hidden": hidden, "gibbs": 1, "chains": 50}, Spec(shape=(1, 8, 8), levels=2, media="image"), seed)
+    return train(net, x, steps, 0.1, 50, seed)
+
+
+def agreement(seed: int, **how: int) -> float:
+    """|estimate - exact| in standard errors."""
+    layers = trained(seed, **how).layers
+    with noise.stream(seed):
+        estimate, error = gibbs.estimate(layers, 100, 1000)
+    assert 0 < error < 0.5
+    return abs(estimate - gibbs.exact(layers)) / error
+
+
+def test_two_trained_machines():
+    assert [agreement(seed, hidden=12, steps=300) < 3 for seed in range(2)] == [True, True]
+
+
+@pytest.mark.slow
+def test_twenty_trained_machines():
+    """20 hidden units, 2,000 steps. Two standard errors hold 95 % of the estimates: at least 18 of 20."""
+    off = [agreement(seed) for seed in range(20)]
+    print("errors in standard errors:", ", ".join(f"{o:.2f}" for o in off))
+    assert sum(o < 2 for o in off) >= 18, off
