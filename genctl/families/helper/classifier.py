@@ -1,6 +1,6 @@
 """A small classifier of images or rows: tells what stands beside x; its features measure samples.
 
-Plain convolutions with batch normalisation. `features` is what `fd_classifier` compares.
+Plain convolutions with batch normalisation. `features` and `texture` are what `fd_classifier` compares.
 """
 
 import torch.nn.functional as F
@@ -47,6 +47,13 @@ class Classifier(Model):
     def features(self, x: Tensor) -> Tensor:
         """What the last layer sees: (B, D)."""
         out: Tensor = F.relu(self.trunk(x))
+        return out
+
+    def texture(self, x: Tensor) -> Tensor:
+        """The first layer's channels averaged over the picture (B, C); rows have none (B, 0). It sees the noise that `features` learn to ignore."""
+        if self.spec.kind != "image":
+            return x.new_zeros(len(x), 0)
+        out: Tensor = self.trunk[:3](x).mean((2, 3))  # type: ignore[index]
         return out
 
     def predict(self, batch: Batch) -> Tensor:
