@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from genctl import __version__
-from genctl.cli import bench, data, doctor, evaluate, find, sample, train
+from genctl.cli import bench, data, doctor, evaluate, find, repro, sample, train
 from genctl.errors import GenctlError, safe_text
 
 boxed = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -39,6 +39,7 @@ def _options(
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("eval")(evaluate.evaluate)
+app.command("repro")(repro.repro)
 app.command("list")(find.list_)
 app.command("inspect")(find.inspect)
 app.command("init")(find.init)
