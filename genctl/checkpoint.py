@@ -132,8 +132,15 @@ def understand(head: Header) -> tuple[Recipe, Spec]:
     try:
         plan, spec = recipe.from_plain(head.meta["recipe"]), Spec.from_json(head.meta["spec"])
         media = catalog.entries("media")
-        if unknown := {s.media for s in (spec, *spec.given.values())} - media.keys():
-            raise ValueError(f"there is no medium '{min(unknown)}'")
+        for part in (spec, *spec.given.values()):
+            if part.media not in media:
+                raise ValueError(f"there is no medium '{part.media}'")
+            for key in ("names", "symbols", "columns"):
+                words = part.codec.get(key, [])
+                if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+                    raise ValueError(f"the codec's {key} are not a list of texts")
+            if "symbols" in part.codec and len(part.codec["symbols"]) != part.vocab:
+                raise ValueError("the codec's symbols are not as many as the vocabulary")
     except GenctlError as e:
         raise bad("ckpt-meta", head.path, f"its recipe is not valid: {safe_text(e.lines[0])}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:

@@ -125,6 +125,8 @@ def _integer(text: str) -> int:
 
 def parse(path: Path, raw: bytes, size: int) -> Header:
     """Checks the JSON of a header against the size of its file."""
+    if raw.count(b'"data_offsets"') > MAX_TENSORS:
+        raise bad("ckpt-header", path, f"more than {MAX_TENSORS} tensors")
     try:
         tree = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse, parse_int=_integer)
     except (ValueError, RecursionError) as e:

@@ -315,7 +315,7 @@ class Trainer:
 
     def watch(self, x: Tensor, done: int) -> None:
         """Warns when samples are all alike: their mean distance far below that of the data, three times in a row."""
-        if self.recipe.guard.collapse == "off" or self.dataset.spec.vocab or len(self.dataset.valid) < 2:
+        if self.recipe.guard.collapse == "ignore" or self.dataset.spec.vocab or len(self.dataset.valid) < 2:
             return
         real = self.dataset.valid.batch(0, len(x)).x
         ratio = float(_spread(x) / _spread(real).clamp(min=1e-12))
