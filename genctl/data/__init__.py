@@ -116,9 +116,12 @@ def find(name: str, path: str | None, wants: str) -> Path:
 
 
 def holdout(n: int, *shares: float, seed: int = 0) -> list[Tensor]:
-    """Disjoint index sets for data without a published split: (train, then one per share), by a permutation of `seed`."""
+    """Disjoint index sets for data without a published split: (train, then one per share), by a permutation of `seed`.
+
+    A share of 0, or a share of too few, is the training set again.
+    """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    sizes = [max(1, round(n * s)) if n > len(shares) else 0 for s in shares]
+    sizes = [max(1, round(n * s)) if s and n > len(shares) else 0 for s in shares]
     cuts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
     held = [order[a:b] for a, b in itertools.pairwise(cuts)]
     rest = order[cuts[-1] :]

@@ -19,6 +19,16 @@ def columns(spec: Spec) -> list[str]:
     return [str(c) for c in spec.codec.get("columns") or [f"x{i}" for i in range(spec.size)]]
 
 
+def original(x: Tensor, spec: Spec) -> Tensor:
+    """(N, D) in the units of the table it was trained on: what was standardised is scaled back."""
+    flat = x.flatten(1).float()
+    mean, std = spec.codec.get("mean"), spec.codec.get("std")
+    for part in (mean, std):  # a checkpoint may say anything
+        if not isinstance(part, list) or len(part) != spec.size or not all(isinstance(v, int | float) for v in part):
+            return flat
+    return flat * torch.tensor(std, dtype=torch.float32) + torch.tensor(mean, dtype=torch.float32)
+
+
 def scatter(x: Tensor, names: list[str], limits: tuple[Tensor, Tensor] | None = None) -> Image.Image:
     """(N, D) as points in the plane of the first two columns, with the range on the axes."""
     flat = x.flatten(1).float()
@@ -46,7 +56,7 @@ def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path
     info = PngInfo()
     if note:
         info.add_text("genctl", json.dumps(note))
-    scatter(x[:SHOWN], columns(spec)).save(path, pnginfo=info)
+    scatter(original(x[:SHOWN], spec), columns(spec)).save(path, pnginfo=info)
     return path
 
 
@@ -64,7 +74,7 @@ class _Writer:
         if self.count < SHOWN:
             self.first.append(x[: SHOWN - self.count])
         self.count += len(x)
-        self.rows.writerows([[f"{v:.9g}" for v in row] for row in x.flatten(1).tolist()])
+        self.rows.writerows([[f"{v:.9g}" for v in row] for row in original(x, self.spec).tolist()])
 
     def close(self) -> list[Path]:
         self.file.close()
