@@ -33,7 +33,7 @@ class Bars:
     @property
     def size(self) -> int:
         """How many patterns there are: 2^side of rows, as many of columns, the two plain pictures counted once."""
-        return 2 ** (self.side + 1) - 2
+        return int(2 ** (self.side + 1)) - 2
 
     def pattern(self, index: Tensor) -> Tensor:
         """(n, 1, side, side) of indices 0 .. size - 1: first those of rows, then those of columns."""

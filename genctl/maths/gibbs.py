@@ -16,12 +16,18 @@ from genctl.maths import ais, noise
 
 @dataclass(frozen=True)
 class Layers:
-    """The two layers: w (V, H), b (V,), c (H,), and the bias of the visible units at beta = 0."""
+    """The two layers: w (V, H), b (V,), c (H,), and the means of the visible units at beta = 0."""
 
     w: Tensor
     b: Tensor
     c: Tensor
-    base: Tensor
+    mean: Tensor
+
+    @property
+    def base(self) -> Tensor:
+        """The biases log p / (1 - p) of independent visible units."""
+        p = self.mean.clamp(0.01, 0.99)
+        return torch.log(p / (1 - p))
 
     def up(self, v: Tensor) -> Tensor:
         """a = W'v + c (n, H)."""
@@ -55,16 +61,17 @@ def estimate(layers: Layers, chains: int, steps: int) -> tuple[float, float]:
 
     def increment(state: tuple[Tensor, Tensor], low: float, high: float) -> Tensor:
         v, a = state
-        return (high - low) * (v @ (layers.b - layers.base)) + (F.softplus(high * a) - F.softplus(low * a)).sum(1)
+        return (high - low) * (v @ (layers.b - base)) + (F.softplus(high * a) - F.softplus(low * a)).sum(1)
 
     def transition(state: tuple[Tensor, Tensor], beta: float) -> tuple[Tensor, Tensor]:
         v = noise.bernoulli(layers.down(layers.hidden(state[1], beta), beta))
         return v, layers.up(v)
 
+    base = layers.base
     v = layers.start(chains)
     log_w = ais.log_weights((v, layers.up(v)), (k / steps for k in range(steps + 1)), increment, transition)
     ratio, error = ais.log_mean(log_w)
-    return ratio + float(F.softplus(layers.base.cpu().double()).sum()) + len(layers.c) * math.log(2), error
+    return ratio + float(F.softplus(base.cpu().double()).sum()) + len(layers.c) * math.log(2), error
 
 
 def exact(layers: Layers, chunk: int = 2**11) -> float:

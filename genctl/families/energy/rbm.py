@@ -70,8 +70,7 @@ class RBM(Family):
 
     @property
     def layers(self) -> gibbs.Layers:
-        p = self.mu.clamp(0.01, 0.99)
-        return gibbs.Layers(self.w.detach(), self.b.detach(), self.c.detach(), torch.log(p / (1 - p)))
+        return gibbs.Layers(self.w.detach(), self.b.detach(), self.c.detach(), self.mu)
 
     # --- training ---
 
@@ -203,7 +202,7 @@ class Contrast(torch.autograd.Function):
         db, dc = v_.mean(0) - v.mean(0), h_.mean(0) - h.mean(0)
         if mu is not None:
             v, v_, h, h_ = v - mu, v_ - mu, h - lam, h_ - lam
-        dw = torch.mm(v_.t(), h_ * (g / len(v_))).addmm_(v.t(), h * (-g / len(v)))
+        dw = torch.cat([v_, v]).t() @ torch.cat([h_ * (g / len(v_)), h * (-g / len(v))])  # one product of both
         db, dc = g * db, g * dc
         if mu is not None:
             db, dc = db - dw @ lam, dc - mu @ dw
