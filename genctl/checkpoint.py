@@ -461,7 +461,11 @@ def newest(home: Path, warn: Callable[[str], None]) -> Step | None:
 
 def locate(path: Path, warn: Callable[[str], None]) -> Path:
     """The model file that `--ckpt` means: a lone file, a checkpoint folder, or a run (its newest whole step)."""
-    if not path.is_dir():
+    try:
+        folder = path.is_dir()
+    except (OSError, ValueError) as e:  # no file system takes such a name
+        raise GenctlError("no-input", f"{safe_text(path)}: {safe_text(e)}") from None
+    if not folder:
         return path
     if (path / MODEL).exists() or (path / MANIFEST).exists():
         return path / MODEL

@@ -61,5 +61,7 @@ def run(args: Sequence[str]) -> int:
         where = context.command_path if context else "genctl"
         message = e.format_message() if hasattr(e, "format_message") else str(e)
         raise GenctlError("usage", safe_text(" ".join(message.split()), 400), f"{where} --help") from None
+    except SystemExit:
+        raise BrokenPipeError from None  # how Typer answers a reader that went away
     except typer.Abort:
         return 130

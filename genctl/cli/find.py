@@ -12,8 +12,9 @@ ROOMS = ("families", "recipes", "data", "metrics", "powers")
 
 
 def _table(rows: list[dict[str, object]], keys: list[str]) -> list[str]:
-    widths = [max([len(str(r.get(k, ""))) for r in rows] or [0]) for k in keys]
-    return ["  ".join(str(r.get(k, "")).ljust(w) for k, w in zip(keys, widths, strict=True)).rstrip() for r in rows]
+    cells = [[safe_text(r.get(k, ""), 200) for k in keys] for r in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def list_(

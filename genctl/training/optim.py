@@ -69,15 +69,20 @@ def state(optimizers: Iterable[torch.optim.Optimizer], names: dict[int, str]) ->
 
 
 def restore(optimizers: Iterable[torch.optim.Optimizer], names: dict[int, str], saved: dict[str, Tensor]) -> set[str]:
-    """Puts the tensors of `state` back; returns the names it used."""
+    """Puts the tensors of `state` back; returns the names it used. Raises ValueError naming what cannot be its state."""
     used: set[str] = set()
     for optimizer in optimizers:
+        wanted: set[str] = set()  # all parameters of an optimiser remember the same things, or nothing yet
         for group in optimizer.param_groups:
             for p in group["params"]:
                 prefix = f"{names[id(p)]}/"
                 kept = {k[len(prefix) :]: v for k, v in saved.items() if k.startswith(prefix)}
                 used |= {prefix + k for k in kept}
                 if kept:
+                    wanted = wanted or set(kept)
+                    odd = [k for k, v in kept.items() if v.ndim and (v.shape != p.shape or v.dtype != p.dtype)]
+                    if wanted != set(kept) or odd:
+                        raise ValueError(prefix + min(odd or wanted ^ set(kept)))
                     optimizer.state[p] = {k: v.clone().to(p.device) if v.ndim else v.clone() for k, v in kept.items()}
                     if group.get("fused"):
                         optimizer.state[p] = {k: v.to(p.device) for k, v in optimizer.state[p].items()}

@@ -421,7 +421,11 @@ class Trainer:
         for seat in seats:
             prefix = f"optim/{seat.player.name}/"
             mine = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
-            used |= {prefix + k for k in optim.restore(seat.optimizers, self.names, mine)}
+            try:
+                used |= {prefix + k for k in optim.restore(seat.optimizers, self.names, mine)}
+            except ValueError as e:
+                what = f"{checkpoint.RESUME}: optimiser state '{safe_text(e)}' is missing or of another shape"
+                raise GenctlError("ckpt-content", what, "resume from an earlier step") from None
             if kept := self.scalers.get(seat.player.name):
                 seat.scaler.load_state_dict(kept)
         if extra := saved.keys() - used:

@@ -20,6 +20,7 @@ class Signals:
     def __init__(self) -> None:
         self.stop, self.save, self.stepping = 0, False, False
         self.old: dict[int, Any] = {}
+        self.watchdog: threading.Timer | None = None
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
@@ -31,6 +32,8 @@ class Signals:
     def __exit__(self, *exc: object) -> None:
         for number, handler in self.old.items():
             signal.signal(number, handler)
+        if self.watchdog:
+            self.watchdog.cancel()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGUSR1:
@@ -39,9 +42,9 @@ class Signals:
             os._exit(128 + number)
         else:
             self.stop = number
-            watchdog = threading.Timer(DEADLINE, os._exit, (128 + number,))
-            watchdog.daemon = True
-            watchdog.start()
+            self.watchdog = threading.Timer(DEADLINE, os._exit, (128 + number,))
+            self.watchdog.daemon = True
+            self.watchdog.start()
             name = signal.Signals(number).name
             tell(f"stopping after this step (signal {name})" if self.stepping else f"stopping: no step has begun (signal {name})")
             if not self.stepping:

@@ -55,7 +55,10 @@ def test_01_sigkill_at_random_instants(ram, figure):
     assert found["inside_a_save"] or kills < 20, "no kill fell inside a save: the test does not test"
     figure(f"{found['kills']} kills, {found['inside_a_save']} inside a save, {found['acknowledged']} steps, 0 lost")
     done = cli("train", "--resume", run, "--steps", found["acknowledged"] + 3, "train.save_every=100")
-    assert f"resumed from step {found['acknowledged']}" in done.err or int(re.search(r"resumed from step (\d+)", done.err)[1]) > found["acknowledged"]
+    assert (
+        f"resumed from step {found['acknowledged']}" in done.err
+        or int(re.search(r"resumed from step (\d+)", done.err)[1]) > found["acknowledged"]
+    )
     assert not checker.leftovers(run / "checkpoints")
 
 
@@ -198,8 +201,12 @@ def test_03_full_disk(tmp_path):
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("user namespaces are not allowed here")
     script = f"mkdir -p {tmp_path}/d && mount -t tmpfs -o size=2m none {tmp_path}/d && head -c 1900k /dev/zero > {tmp_path}/d/fill && "
-    script += f"{sys.executable} -m genctl train {' '.join(TINY)} train.steps=9 train.save_every=2 'model.hidden=[64]' --out {tmp_path}/d/run"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=tools.ROOT, env=tools.environment(), check=False)
+    script += (
+        f"{sys.executable} -m genctl train {' '.join(TINY)} train.steps=9 train.save_every=2 'model.hidden=[64]' --out {tmp_path}/d/run"
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=tools.ROOT, env=tools.environment(), check=False
+    )
     tools.oracle(tools.Result(done.returncode, done.stdout, done.stderr), 74, "save-failed")
 
 
@@ -296,7 +303,9 @@ def test_05_read_only_folder(tmp_path):
     (tmp_path / "d").mkdir()
     script = f"mount -t tmpfs none {tmp_path}/d && mount -o remount,ro {tmp_path}/d && "
     script += f"{sys.executable} -m genctl train {' '.join(TINY)} --out {tmp_path}/d/run"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=tools.ROOT, env=tools.environment(), check=False)
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=tools.ROOT, env=tools.environment(), check=False
+    )
     tools.oracle(tools.Result(done.returncode, done.stdout, done.stderr), 73, "out-unwritable")
 
 

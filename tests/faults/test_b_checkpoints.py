@@ -151,7 +151,8 @@ def test_12_one_bit_flipped_in_a_run(tmp_path, figure):
         data[at] ^= 1 << bit
         path.write_bytes(data)
         if checkpoint.verified(home, 6) is not None:  # a blank of the manifest's layout became another blank
-            assert path.name == checkpoint.MANIFEST and json.loads(data) == json.loads(whole[path])
+            assert path.name == checkpoint.MANIFEST
+            assert json.loads(data) == json.loads(whole[path])
         path.write_bytes(whole[path])
     figure(f"{flips} flips in runs, 0 accepted")
 
@@ -261,7 +262,8 @@ def test_15_odd_headers(name, tmp_path, audited):
     path = tmp_path / "m.safetensors"
     put(path, oddities()[name])
     said = refused(path)
-    assert "\x1b" not in said and "\u202e" not in said
+    assert "\x1b" not in said
+    assert "\u202e" not in said
 
 
 def test_15_mutants(tmp_path, audited, figure):
@@ -292,7 +294,7 @@ def test_15_mutants(tmp_path, audited, figure):
             assert all(torch.equal(v, want[k]) for k, v in model.state_dict().items()), "other tensors were accepted"
             same += 1
         except GenctlError as e:
-            assert e.code == 65, e
+            assert e.code == 65, e  # noqa: PT017
         worst = max(worst, time.process_time() - started)
     figure(f"{number} mutants, 0 deaths, 0 wrong tensors accepted, {same} unchanged, worst {worst * 1000:.0f} ms")
 
@@ -392,7 +394,9 @@ def test_17_metadata_as_code(name, tmp_path, audited, monkeypatch):
     assert os.listdir(tmp_path) == ["m.safetensors"]
 
 
-@pytest.mark.parametrize("codec", [{"names": ["a"]}, {"names": 5}, {"symbols": 5}, {"columns": 7}, {"names": {"a": 1}}, {"symbols": ["a"]}, {"columns": [None]}])
+@pytest.mark.parametrize(
+    "codec", [{"names": ["a"]}, {"names": 5}, {"symbols": 5}, {"columns": 7}, {"names": {"a": 1}}, {"symbols": ["a"]}, {"columns": [None]}]
+)
 def test_17_a_codec_that_is_not_one(codec, tmp_path):
     """What the medium needs is checked where it is used: an error or samples, never a traceback."""
     path = tmp_path / "m.safetensors"
@@ -485,7 +489,9 @@ def test_19_resume_with_another_recipe(tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text((run / "recipe.yaml").read_text().replace("family: vae", "family: nothing"))
     here("train", other, "--resume", run, rc=78)
-    done = here("train", "--resume", run, "train.steps=7", "train.save_every=5", "train.log_every=1", "train.keep=1", "guard.collapse=ignore")
+    done = here(
+        "train", "--resume", run, "train.steps=7", "train.save_every=5", "train.log_every=1", "train.keep=1", "guard.collapse=ignore"
+    )
     assert "resumed from step 6" in done.err
 
 

@@ -51,7 +51,9 @@ def test_20_duplicate_keys(text, place, key, tmp_path):
 
 
 def hostile() -> dict[str, str]:
-    aliases = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(8))
+    aliases = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(8)
+    )
     merges = "a: &a {x: 1}\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)}\n  <<: [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(20))
     return {
         "alias bomb": aliases,
@@ -99,7 +101,36 @@ def test_21_hostile_files(name, tmp_path, monkeypatch):
 def test_21_mutants(tmp_path, figure):
     """A sound recipe with bytes changed: it is read, or it is a GenctlError; never anything else."""
     dice, number, worst, read = random.Random(0), tools.times(3000), 0.0, 0
-    bits = ["[", "]", "{", "}", ": ", "- ", "&a ", "*a", "!", "%", "|", ">", "'", '"', "#", "\t", "\n", "\r", "\0", "\ufeff", "1e999", "nan", "? ", "<<", "~", "\x85", "\u2028", "🎲"]
+    bits = [
+        "[",
+        "]",
+        "{",
+        "}",
+        ": ",
+        "- ",
+        "&a ",
+        "*a",
+        "!",
+        "%",
+        "|",
+        ">",
+        "'",
+        '"',
+        "#",
+        "\t",
+        "\n",
+        "\r",
+        "\0",
+        "\ufeff",
+        "1e999",
+        "nan",
+        "? ",
+        "<<",
+        "~",
+        "\x85",
+        "\u2028",
+        "🎲",
+    ]
     text = (tools.ROOT / "configs/autoencoder/vae-digits.yaml").read_text()
     for _ in range(number):
         mutant = text
@@ -122,8 +153,8 @@ def test_21_mutants(tmp_path, figure):
                 recipe.resolve(tree)
             read += 1
         except GenctlError as e:
-            assert e.id == "config"
-            assert len(e.lines) <= 10
+            assert e.id == "config"  # noqa: PT017
+            assert len(e.lines) <= 10  # noqa: PT017
         worst = max(worst, time.process_time() - started)
     figure(f"{number} mutants, 0 leaks, {read} still sound, worst {worst * 1000:.0f} ms")
 
@@ -181,7 +212,8 @@ ODD = {
 @pytest.mark.parametrize("name", ODD)
 def test_23_odd_files(name, tmp_path):
     error = refused(ODD[name][0], tmp_path, ODD[name][1])
-    assert "\x1b" not in str(error) and "\0" not in str(error)
+    assert "\x1b" not in str(error)
+    assert "\0" not in str(error)
 
 
 def test_23_what_is_no_file(tmp_path):

@@ -15,7 +15,15 @@ from pathlib import Path
 SCALE = float(os.environ.get("FAULTS_SCALE", "1"))  # 20: a thousand kills, a hundred thousand mutants
 ROOT = Path(__file__).parent.parent.parent
 GENCTL = [sys.executable, "-m", "genctl"]
-TINY = ["vae-digits", "train.decay=none", "model.hidden=[4]", "model.latent=2", "train.batch=16", "train.valid_every=100000", "train.sample_every=100000"]
+TINY = [
+    "vae-digits",
+    "train.decay=none",
+    "model.hidden=[4]",
+    "model.latent=2",
+    "train.batch=16",
+    "train.valid_every=100000",
+    "train.sample_every=100000",
+]
 BUG = {1, -11, -6, -7, -9}
 
 
@@ -40,7 +48,8 @@ def oracle(result: Result, rc: int | set[int], id: str | None = None) -> Result:
     """The expected exit status, no traceback, no death, at most ten lines of error; the id, never the prose."""
     wanted = {rc} if isinstance(rc, int) else rc
     assert result.rc in wanted, f"rc {result.rc}, expected {wanted}:\n{result.text[-1500:]}"
-    assert result.rc not in BUG and "Traceback" not in result.text, result.text[-1500:]
+    assert result.rc not in BUG, result.text[-1500:]
+    assert "Traceback" not in result.text, result.text[-1500:]
     assert "\x1b" not in result.text.replace("\x1b[?25", ""), "an escape character reached the terminal"
     if id:
         assert f"error[{id}]" in result.err or f"warning[{id}]" in result.err, f"no [{id}] in:\n{result.err[-1500:]}"
@@ -53,7 +62,9 @@ def environment(**more: str) -> dict[str, str]:
     return base | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", **more}
 
 
-def cli(*args: object, rc: int | set[int] = 0, id: str | None = None, timeout: float = 120, prefix: list[str] | None = None, **how) -> Result:
+def cli(
+    *args: object, rc: int | set[int] = 0, id: str | None = None, timeout: float = 120, prefix: list[str] | None = None, **how
+) -> Result:
     """`python -m genctl ...` as a child of its own."""
     started = time.monotonic()
     done = subprocess.run(
@@ -118,7 +129,18 @@ def trained(steps: int = 6, every: int = 2) -> Path:
     import tempfile
 
     place = Path(tempfile.mkdtemp(prefix="genctl-faults-")) / "run"
-    here("train", *TINY, "train.ema=0.9", f"train.steps={steps}", f"train.save_every={every}", "train.keep=10", "--out", place, "--device", "cpu")
+    here(
+        "train",
+        *TINY,
+        "train.ema=0.9",
+        f"train.steps={steps}",
+        f"train.save_every={every}",
+        "train.keep=10",
+        "--out",
+        place,
+        "--device",
+        "cpu",
+    )
     import atexit
 
     atexit.register(shutil.rmtree, place.parent, True)

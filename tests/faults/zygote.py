@@ -29,13 +29,17 @@ def child(run: Path, pipe: int) -> None:
         def close(self) -> None:
             pass
 
-    names = [(t, None) for t in (*tools.TINY[1:], "train.steps=100000000", "train.save_every=1", "train.log_every=1000000", "train.threads=1")]
+    names = [
+        (t, None) for t in (*tools.TINY[1:], "train.steps=100000000", "train.save_every=1", "train.log_every=1000000", "train.threads=1")
+    ]
     fresh = not checker.steps(run / "checkpoints")
     if fresh:
         import shutil
 
         shutil.rmtree(run, ignore_errors=True)
-    request = train.Request(recipe=tools.TINY[0], overrides=names, out=run, device="cpu") if fresh else train.Request(resume=run, device="cpu")
+    request = (
+        train.Request(recipe=tools.TINY[0], overrides=names, out=run, device="cpu") if fresh else train.Request(resume=run, device="cpu")
+    )
     train.train(request, Say())
 
 

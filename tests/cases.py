@@ -1,0 +1,91 @@
+"""A tiny case of every family on data that is always here: what the tests of resume, of devices and of ranks run over."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genctl import catalog, checkpoint, recipe
+from genctl.config import Tree
+from genctl.contract import Spec
+
+DIGITS = {"name": "digits", "flip": True, "limit": 40}
+BINARY = {**DIGITS, "binarize": "dynamic"}
+PLANE = {"name": "toy2d", "count": 40}
+WORDS = {"name": "grammar", "count": 40}
+
+
+@dataclass(frozen=True)
+class Case:
+    """The sections of a recipe; 40 examples in batches of 8, so that an epoch ends with step 5."""
+
+    family: str
+    data: dict[str, Any]
+    model: dict[str, Any]
+    train: dict[str, Any] = field(default_factory=dict)
+
+    def tree(self, **train: Any) -> dict[str, Any]:
+        quiet = {"sample_every": 10**6, "keep": 100, "save_every": 10**6}
+        return {
+            "family": self.family,
+            "data": self.data,
+            "model": self.model,
+            "train": {"batch": 8, "ema": 0.9, **quiet, **self.train, **train},
+        }
+
+    def plan(self, **train: Any) -> recipe.Recipe:
+        return recipe.resolve(Tree(self.tree(**train)))
+
+    def cls(self) -> Any:
+        return catalog.family(self.family)
+
+    def spec(self) -> Spec:
+        plan = self.plan()
+        return catalog.load("data", plan.data.name).open(plan.data).spec
+
+    def write(self, path: Path, **train: Any) -> Path:
+        """The recipe as a file; JSON is YAML."""
+        path.write_text(json.dumps(self.tree(**train)))
+        return path
+
+
+SMALL_GPT = {"layers": 1, "heads": 2, "width": 16, "dropout": 0.1}
+CASES = {
+    "vae": Case("vae", BINARY, {"network": "conv", "hidden": [4, 8], "latent": 2, "kl_warmup": 0.5}),
+    "vae-mlp": Case("vae", PLANE, {"hidden": [16], "latent": 2}),
+    "dcgan": Case("dcgan", DIGITS, {"latent": 4, "width": 4, "r1": 1.0, "r1_every": 3, "conditional": True}),
+    "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
+    "gpt": Case("gpt", WORDS, SMALL_GPT),
+    "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),
+    "rbm": Case("rbm", BINARY, {"hidden": 12, "chains": 8, "gibbs": 2}),
+    "realnvp": Case("realnvp", DIGITS, {"couplings": 3, "hidden": [16]}),
+    "reinforce": Case(
+        "reinforce", WORDS, {"policy": {"family": "gpt", "model": SMALL_GPT}, "reward": "variety", "imitate": 0.5, "kl": 0.05}
+    ),
+    "mixture": Case("mixture", PLANE, {"components": 3}),
+    "memorizer": Case("memorizer", DIGITS, {"capacity": 64}),
+    "classifier": Case("classifier", DIGITS, {"width": 4, "features": 8, "dropout": 0.2}),
+}
+
+
+def every_case() -> list[Any]:
+    """All cases, and a failing one for a family without any."""
+    covered = {c.family for c in CASES.values()}
+    return [*CASES, *(pytest.param(n, id=f"{n}-has-no-case") for n in catalog.entries("families") if n not in covered)]
+
+
+def case(name: str) -> Case:
+    assert name in CASES, f"family {name} has no tiny case: add one to tests/cases.py"
+    return CASES[name]
+
+
+def train_case(name: str, where: Path, **train: Any) -> Path:
+    """Trains a case in this process; the model file of its last step."""
+    from tests.faults.tools import here
+
+    where.mkdir(parents=True)
+    here("train", case(name).write(where / "recipe.yaml", **train), "--out", where / "run", "--device", "cpu")
+    home = where / "run" / "checkpoints"
+    return home / f"step-{checkpoint.steps(home)[0]:010d}" / checkpoint.MODEL
