@@ -485,3 +485,98 @@ def test_a_constant_column_warns_and_stays_finite(tmp_path):
     assert "same value in every row of b" in d.notes[0]
     assert torch.isfinite(everything(d.train).x).all()
     refused("config", "csv", path=tmp_path / "t.csv", columns=["c"])
+
+
+# --- mutants: whatever a damaged file holds, it is a tensor, or one clean refusal ---
+
+
+def _mutant(data, g):
+    """A few bytes changed, cut out, doubled, or the end cut off."""
+    out = bytearray(data)
+    for _ in range(int(g.integers(1, 5))):
+        at = int(g.integers(len(out))) if out else 0
+        kind = int(g.integers(5))
+        if kind == 0:
+            out[at : at + 1] = bytes([int(g.integers(256))])
+        elif kind == 1:
+            out[at : at + 4] = bytes(g.choice([0, 0xFF, 0x7F, 0x80], 4).tolist())
+        elif kind == 2:
+            del out[at : at + int(g.integers(1, 30))]
+        elif kind == 3:
+            out[at:at] = out[at : at + int(g.integers(1, 30))]
+        else:
+            del out[max(at, 4) :]
+    return bytes(out)
+
+
+def _corpus():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (11, 9, 3), dtype=np.uint8))
+    forms = []
+    for kind, mode, keys in (
+        ("PNG", "RGB", {}),
+        ("PNG", "P", {}),
+        ("PNG", "I;16", {}),
+        ("JPEG", "RGB", {"exif": _turned()}),
+        ("GIF", "P", {}),
+        ("BMP", "RGB", {}),
+        ("WEBP", "RGB", {}),
+        ("TIFF", "RGBA", {"compression": "tiff_lzw"}),
+        ("TIFF", "L", {}),
+        ("PPM", "L", {}),
+    ):
+        out = io.BytesIO()
+        (picture.convert("L").convert("I").convert(mode) if mode == "I;16" else picture.convert(mode)).save(out, kind, **keys)
+        forms.append(out.getvalue())
+    return forms
+
+
+def _survive_pictures(count):
+    g, used = np.random.default_rng(1), 0
+    forms = _corpus()
+    for k in range(count):
+        try:
+            x = decode(io.BytesIO(_mutant(forms[k % len(forms)], g)), 8, 3)
+            assert x.shape == (3, 8, 8)
+            used += 1
+        except Unusable:
+            pass
+    return used
+
+
+def test_picture_mutants():
+    assert 0 < _survive_pictures(1000) < 1000
+
+
+@pytest.mark.slow
+def test_many_picture_mutants():
+    assert 0 < _survive_pictures(20_000) < 20_000
+
+
+@pytest.mark.parametrize("kind", ["idx", "npz", "npy", "zip", "csv"])
+def test_file_mutants(tmp_path, kind):
+    """Each mutant opens, or is refused with an id of the table."""
+    g = np.random.default_rng(2)
+    if kind == "idx":
+        folder = mnist(tmp_path / "m", pack=bytes)
+        file, keys = folder / "train-images-idx3-ubyte", {"name": "idx", "path": folder, "valid": 10}
+    elif kind == "zip":
+        file = zip_of(tmp_path / "f.zip", dict(list(FILES.items())[:4]))
+        keys = {"name": "images", "path": file, "size": 8}
+    elif kind == "csv":
+        file = tmp_path / "t.csv"
+        file.write_text(TABLE)
+        keys = {"name": "csv", "path": file}
+    else:
+        file = tmp_path / f"a.{kind}"
+        (np.savez_compressed if kind == "npz" else np.save)(file, np.random.default_rng(0).normal(size=(20, 3)))
+        if kind == "npz":
+            np.savez_compressed(file, x=np.random.default_rng(0).normal(size=(20, 3)))
+        keys = {"name": "npz", "path": file}
+    whole, seen = file.read_bytes(), set()
+    for _ in range(150):
+        file.write_bytes(_mutant(whole, g))
+        try:
+            everything(read(**keys).train)
+        except GenctlError as e:
+            seen.add(e.id)
+    assert seen <= {"data-format", "data-empty", "data-bad", "data-mismatch", "data-nonfinite", "data-encoding", "limit"}
