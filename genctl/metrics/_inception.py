@@ -191,7 +191,9 @@ class Inception:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.name, self.sha256, self.resize, self.device, self.dtype = "inception", sha256, resize, torch.device(device), dtype
-        self.net = InceptionV3().to(dtype).fold(weights).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.device("meta"):  # its first weights would be thrown away
+            net = InceptionV3()
+        self.net = net.to_empty(device="cpu").to(dtype).fold(weights).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, x: Tensor) -> Tensor:
         pieces = [self.some(part) for part in torch.split(x, BATCH)]

@@ -26,7 +26,7 @@ def radii(x: Tensor, k: int = K) -> Tensor:
         d = distances(x[start : start + BLOCK], x)
         rows = torch.arange(len(d))
         d[rows, start + rows] = 0.0
-        out.append(d.kthvalue(min(k + 1, len(x)), 1).values)
+        out.append(d.topk(min(k + 1, len(x)), largest=False).values[:, -1])
     return torch.cat(out)
 
 

@@ -6,7 +6,7 @@ kl_knn         without a log_prob: the k-nearest-neighbour estimate from samples
                https://doi.org/10.1109/TIT.2009.2016060, eq. 5). Its bias does not vanish at 10,000: compare with kl_knn_floor
 tv             total variation on discrete spaces: E_truth[(1 - model / truth)+] with an exact log_prob, else of the empirical
                distribution of the samples, whose floor is that of as many truth draws
-modes          found by at least 20 in 10,000 samples within 3 sigma
+modes          found by at least 20 in 10,000 samples within 3 sigma; on discrete spaces the distinct possible things drawn
 high_quality   the share of samples within 3 sigma of a mode (the truth scores 98.9 %); where there are no modes, the share inside
                the region of highest density that holds 98.9 % of the truth; on discrete spaces the share that is possible at all
 """
@@ -31,10 +31,15 @@ def kl_knn(truth: Tensor, model: Tensor, k: int = K) -> float:
     terms = []
     for start in range(0, n, BLOCK):
         part = truth[start : start + BLOCK]
-        own = torch.cdist(part, truth, compute_mode="donot_use_mm_for_euclid_dist").kthvalue(k + 1, 1).values
-        other = torch.cdist(part, model, compute_mode="donot_use_mm_for_euclid_dist").kthvalue(k, 1).values
+        own = _kth(part, truth, k + 1)  # the nearest is the point itself
+        other = _kth(part, model, k)
         terms.append((other.double().clamp(min=1e-30) / own.double().clamp(min=1e-30)).log())
     return (truth[0].numel() * torch.cat(terms).mean()).item() + math.log(m / (n - 1))
+
+
+def _kth(a: Tensor, b: Tensor, k: int) -> Tensor:
+    """The distance of each row of a to its k-th nearest in b."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").topk(k, largest=False).values[:, -1]
 
 
 def tv_of_samples(x: Tensor, log_prob: Tensor) -> float:
@@ -98,6 +103,10 @@ def quality(case: Case, discrete: bool) -> dict[str, object]:
     elif discrete:
         good = torch.isfinite(truth.log_prob(samples))
         extra = {"rule": "possible under the truth"}
+        support = getattr(truth, "support", None)
+        if support is not None:
+            extra["modes"] = len(torch.unique(samples[good].flatten(1), dim=0))  # type: ignore[no-untyped-call]
+            extra["modes_of"] = len(support() if callable(support) else support)
     else:
         edge = truth.log_prob(truth.draw(ESTIMATED, case.seed + 3)).quantile(1 - SHARE)
         good = truth.log_prob(samples).to(edge.dtype) >= edge

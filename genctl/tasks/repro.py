@@ -197,7 +197,7 @@ def tables(records: list[dict[str, Any]]) -> list[str]:
             cells = [
                 r["recipe"],
                 figure,
-                _cell(r["target"]),
+                f"`{r['target']}`",
                 verdict,
                 published,
                 f"{minutes} (stated {r['minutes_stated']:g})",
