@@ -1,15 +1,15 @@
-"""What every test runs under: two threads, no colour, no network but the loopback, nothing written outside its own folder."""
+"""What every test runs under: one thread, no colour, no network but the loopback, nothing written outside its own folder."""
 
 import os
 import sys
 
-os.environ.update(NO_COLOR="1", TERM="dumb", COLUMNS="100", HF_HUB_OFFLINE="1", GENCTL_OFFLINE="1")
+os.environ.update(OMP_NUM_THREADS="1", NO_COLOR="1", TERM="dumb", COLUMNS="100", HF_HUB_OFFLINE="1", GENCTL_OFFLINE="1")
 os.environ.pop("FORCE_COLOR", None)
 
 import pytest
 import torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny tensors: a second thread only waits
 
 
 def _no_network(event: str, args: tuple) -> None:
