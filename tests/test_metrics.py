@@ -211,7 +211,7 @@ def test_kl_of_a_known_wrong_model():
     """Ring8 against itself with sigma doubled, modes far apart: KL = 2 ln 2 - (1 - 1/4)."""
     ring = toy_truth("ring8")
     wide = type(ring)(ring.modes, 2 * ring.sigma)
-    case = Case(spec=ROW, reference=Batch(x=ring.draw(10, 0)), samples=wide.draw(10_000, 5), truth=ring)
+    case = Case(spec=ROW, reference=Batch(x=ring.draw(10, 0)), samples=wide.draw(5000, 5), truth=ring)
     exact = truth.measure(Case(**{**vars(case), "likelihood": Likelihood(values=None, of=wide.log_prob)}))
     wanted = 2 * math.log(2) - 0.75
     assert abs(exact.value - wanted) < 0.01
@@ -224,7 +224,7 @@ def test_kl_of_a_known_wrong_model():
 def test_lost_modes_are_missed():
     ring = toy_truth("ring8")
     half = type(ring)(ring.modes[:4], ring.sigma)
-    score = truth.measure(Case(spec=ROW, reference=Batch(x=ring.draw(10, 0)), samples=half.draw(10_000, 5), truth=ring))
+    score = truth.measure(Case(spec=ROW, reference=Batch(x=ring.draw(10, 0)), samples=half.draw(4000, 5), truth=ring))
     assert score.fields["modes"] == 4
     assert score.value > 1
 

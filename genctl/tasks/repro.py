@@ -121,7 +121,7 @@ def _train(name: str, plan: Recipe, ask: Request, report: Report) -> tuple[Path,
     if (run / "checkpoints").is_dir() and checkpoint.steps(run / "checkpoints"):
         step = checkpoint.newest(run / "checkpoints", report.say)
         if step and step.number < plan.train.steps:
-            training.train(training.Request(resume=run, device=ask.device), report)
+            training.train(training.Request(recipe=name, resume=run, device=ask.device), report)
         return run, _minutes(run)
     start = time.monotonic()
     training.train(training.Request(recipe=name, out=run, device=ask.device), report)
