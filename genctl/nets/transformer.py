@@ -5,6 +5,7 @@ query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReL
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Activation = Literal["gelu", "relu2"]
+PATIENCE = 8  # steps of one symbol after which laying the weights out anew pays
+
+
+class Packed:
+    """Linear layers whose matrices oneDNN has laid out for products of a few rows: two to three times quicker on a CPU.
+
+    The layout is a copy of the weights as they are, so it lives as long as one drawing does.
+    """
+
+    def __init__(self, layers: list[nn.Linear], rows: int) -> None:
+        self.of = {id(m): torch.ops.mkldnn._reorder_linear_weight(m.weight.detach(), rows) for m in layers}
+
+    @staticmethod
+    def able(h: Tensor) -> bool:
+        """Whether vectors like h can be multiplied so."""
+        plain = h.device.type == "cpu" and h.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+        return plain and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+
+    def __call__(self, layer: nn.Linear, h: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(h, self.of[id(layer)], layer.bias, "none", [], "")
+        return out
+
+
+def _plain(layer: nn.Linear, h: Tensor) -> Tensor:
+    out: Tensor = layer(h)
+    return out
+
+
+Apply = Callable[[nn.Linear, Tensor], Tensor]
 
 
 class Cache:
@@ -27,6 +57,8 @@ class Cache:
         self.room = max(room, self.used)
         self.kv = kv.new_empty(n, layers, two, heads, self.room, d)
         self.kv[..., : self.used, :] = kv
+        self.apply: Apply = _plain
+        self.steps = 0  # of one symbol
         self.layers = [layer.unbind(1) for layer in self.kv.unbind(1)]  # (keys, values) of each, (n, heads, room, d)
 
     def view(self) -> Tensor:
@@ -72,9 +104,9 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias)
         self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None  # of queries and keys alike: a temperature per dimension
 
-    def project(self, h: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, h: Tensor, turn: Tensor | None, apply: Apply = _plain) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, S, heads, d) of h (B, S, width), normed and turned to their positions (2, S, d)."""
-        qkv: Tensor = self.qkv(h).unflatten(-1, (3, self.heads, -1))
+        qkv = apply(self.qkv, h).view(*h.shape[:2], 3, self.heads, -1)
         if self.gain is None and turn is None:
             q, k, v = qkv.unbind(2)
             return q, k, v
@@ -91,9 +123,9 @@ class Attention(nn.Module):
         o = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
         return o.transpose(1, 2).flatten(2)
 
-    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int) -> Tensor:
+    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply) -> Tensor:
         """The same for S new vectors behind `used` old ones, whose keys and values are in `past`, where the new ones join them."""
-        q, k, v = self.project(h, turn)
+        q, k, v = self.project(h, turn, apply)
         keys, values, read = past[0], past[1], used + h.shape[1]
         keys[:, :, used:read] = k.transpose(1, 2)
         values[:, :, used:read] = v.transpose(1, 2)
@@ -117,18 +149,18 @@ class Block(nn.Module):
     def add(self, h: Tensor, change: Tensor) -> Tensor:
         return h + (F.dropout(change, self.dropout, self.training) if self.dropout else change)
 
-    def think(self, h: Tensor) -> Tensor:
-        u = self.up(self.norm2(h))
+    def think(self, h: Tensor, apply: Apply = _plain) -> Tensor:
+        u = apply(self.up, self.norm2(h))
         u = F.gelu(u) if self.activation == "gelu" else F.relu(u).square()
-        return self.add(h, self.down(u))
+        return self.add(h, apply(self.down, u))
 
     def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
         h = self.add(h, self.attention.out(self.attention(self.norm1(h), turn)))
         return self.think(h)
 
-    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int) -> Tensor:
-        h = self.add(h, self.attention.out(self.attention.extend(self.norm1(h), turn, past, used)))
-        return self.think(h)
+    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply) -> Tensor:
+        h = self.add(h, apply(self.attention.out, self.attention.extend(self.norm1(h), turn, past, used, apply)))
+        return self.think(h, apply)
 
 
 class Transformer(nn.Module):
@@ -197,8 +229,12 @@ class Transformer(nn.Module):
             cache = getattr(state, "cache", None) or Cache(kv, self.length)
             if cache.used != kv.shape[-2]:  # another step was taken from this state already
                 cache = Cache(kv, self.length)
+        if h.shape[1] == 1:
+            cache.steps += 1
+            if cache.steps == PATIENCE and Packed.able(h):
+                cache.apply = Packed([m for m in self.modules() if isinstance(m, nn.Linear)], len(h))
         h, turn = self.place(h, cache.used)
         for block, past in zip(self.blocks, cache.layers, strict=True):
-            h = block.extend(h, turn, past, cache.used)  # type: ignore[operator]
+            h = block.extend(h, turn, past, cache.used, cache.apply)  # type: ignore[operator]
         cache.used += h.shape[1]
         return self.norm(h), State(cache)

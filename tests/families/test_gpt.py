@@ -1,0 +1,136 @@
+"""gpt: the battery, and its own truths: it sums to one, never looks ahead, and its cache is never changed by another step."""
+
+import itertools
+
+import pytest
+import torch
+
+from genctl.contract import Batch, Progress, Spec
+from genctl.data import grammar
+from genctl.errors import GenctlError
+from genctl.families.autoregressive.gpt import GPT
+from genctl.maths import decoding, noise
+from tests.battery import build, check_family, check_resume, fit
+
+SMALL = {"layers": 2, "heads": 2, "width": 16}
+PLAIN = {**SMALL, "positions": "learned", "qk_norm": False, "activation": "gelu", "bias": True}
+ROW = Spec(shape=(8,), vocab=5, end=0)
+GRID = Spec(shape=(3, 3), vocab=4)
+BESIDE = Spec(shape=(6,), vocab=5, given={"label": Spec(shape=(), vocab=3), "size": Spec(shape=(2,)), "source": Spec(shape=(4,), vocab=6)})
+
+
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [(SMALL, ROW), (PLAIN, GRID), ({**SMALL, "tied": False, "conditions": ["label", "size", "source"]}, BESIDE)],
+    ids=["modern", "plain on a grid", "conditional"],
+)
+def test_battery(model, spec):
+    check_family(GPT, model, spec)
+
+
+@pytest.mark.parametrize("cut", [2, 5, 6], ids=["before", "on", "after an epoch boundary"])
+def test_resume_is_exact(cut, tmp_path):
+    check_resume(GPT, {**PLAIN, "dropout": 0.1}, ROW, tmp_path, cut=cut, steps=8, batch=8)
+
+
+@pytest.mark.parametrize("model", [SMALL, PLAIN])
+def test_the_probabilities_of_all_grids_sum_to_one(model):
+    net = build(GPT, model, Spec(shape=(2, 2), vocab=2)).eval()
+    every = torch.tensor(list(itertools.product(range(2), repeat=4))).view(-1, 2, 2)
+    with torch.no_grad():
+        assert net.log_prob(Batch(x=every)).exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_with_an_end_the_probabilities_of_all_rows_sum_to_one():
+    net = build(GPT, SMALL, Spec(shape=(3,), vocab=3, end=0)).eval()
+    rows = [r for r in itertools.product(range(3), repeat=3) if all(b == 0 for a, b in itertools.pairwise(r) if a == 0)]
+    with torch.no_grad():
+        assert net.log_prob(Batch(x=torch.tensor(rows))).exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("model", [SMALL, PLAIN])
+def test_no_logit_looks_ahead(model):
+    """The gradient of the logits at t reaches x_1 .. x_{t-1} only."""
+    net = build(GPT, model, ROW)
+    h = torch.randn(1, 8, 16, requires_grad=True)
+    for t in range(8):
+        (grad,) = torch.autograd.grad((net.net(h)[0, t] * torch.arange(16.0)).sum(), h)
+        assert (grad[0, t + 1 :] == 0).all()
+        assert (grad[0, : t + 1] != 0).any(-1).all()
+
+
+def test_a_step_changes_no_other_state():
+    """Two steps from one state, in turn; each goes on as if the other had not been."""
+    net = build(GPT, SMALL, ROW).eval()
+    x = torch.tensor([[1, 2, 3, 4]])
+    with torch.no_grad():
+        _, root = net.start(1, None)
+        _, root = net.step(x[:, :1], root)
+        before = root["kv"].clone()
+        _, left = net.step(x[:, 1:2], root)
+        _, right = net.step(x[:, 2:3], root)
+        after_left = net.step(x[:, 3:], left)[0]
+        after_right = net.step(x[:, 3:], right)[0]
+        assert torch.equal(root["kv"], before)
+        for second, found in ((2, after_left), (3, after_right)):
+            whole = net.step(torch.tensor([[1, second, 4]]), net.start(1, None)[1])[0]
+            torch.testing.assert_close(found[:, -1], whole[:, -1], atol=1e-5, rtol=1e-5)
+
+
+def test_long_drawings_lay_out_the_weights_anew_and_agree_with_the_plain_network():
+    """Behind the eighth step the matrices are packed: the likeliest row must still be the likeliest, step by step."""
+    net = build(GPT, PLAIN, Spec(shape=(40,), vocab=5)).eval()
+    with torch.no_grad():
+        x = net.sample(3, decoding.Draw(temperature=0))
+        assert torch.equal(net.logits(x, None).argmax(-1), x)
+
+
+def test_a_text_longer_than_the_window_slides_and_repeats():
+    net = build(GPT, SMALL, Spec(shape=(8,), vocab=5)).eval()
+    with torch.no_grad():
+        for beams in (1, 3):
+            drawn = []
+            for _ in range(2):
+                with noise.stream(0):
+                    drawn.append(net.sample(2, decoding.Draw(length=30, beams=beams)))
+            assert drawn[0].shape == (2, 30)
+            assert torch.equal(*drawn)
+
+
+def test_impute_goes_on_from_a_beginning_only():
+    net = build(GPT, SMALL, ROW).eval()
+    x, seen = torch.ones(2, 8, dtype=torch.long), torch.zeros(2, 8, dtype=torch.bool)
+    seen[:, 3] = True
+    with pytest.raises(GenctlError, match="observed beginning"):
+        net.impute(Batch(x=x, mask=seen), decoding.Draw())
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [({"heads": 3, "width": 16}, "do not divide"), ({"conditions": ["mood"]}, "does not stand beside this data")]
+)
+def test_settings_that_fit_nothing_are_refused(model, said):
+    with pytest.raises(GenctlError, match=said):
+        build(GPT, model, ROW)
+
+
+def test_it_learns_a_grammar():
+    """Total variation to the truth over all 312 sentences, after a short training; the full recipe is in configs/."""
+    torch.manual_seed(0)
+    data, truth = grammar.open(grammar.Config()), grammar.truth()
+    net = build(GPT, {"layers": 1, "heads": 2, "width": 32}, data.spec)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, betas=(0.9, 0.95), fused=True)
+    for step in range(150):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * (1 - step / 150)
+        optimizer.zero_grad()
+        net.loss(data.train.batch(128 * step, 128 * step + 128), Progress()).total.backward()
+        optimizer.step()
+    with torch.no_grad():
+        p = net.eval().log_prob(Batch(x=truth.support)).exp().double()
+    assert 0.5 * ((p - truth.p).abs().sum() + (1 - p.sum()).abs()) < 0.1
+
+
+def test_fit_reports_nats_per_symbol():
+    """The untrained loss is log V."""
+    _, report = fit(GPT, SMALL, GRID, 1)
+    assert report.losses[0]["model/loss"] == pytest.approx(torch.tensor(4.0).log().item(), abs=0.05)
