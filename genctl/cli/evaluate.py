@@ -34,7 +34,8 @@ def evaluate(
     """
     from genctl.tasks import evaluate as task
 
-    beside = out.parent if out else ckpt / "samples" if ckpt and (ckpt / "samples").is_dir() else Path()
+    run = ckpt / "samples" if ckpt and (ckpt / "samples").is_dir() else None
+    beside = out.parent if out else run or (samples.parent if samples else Path())
     ask = task.Request(
         metrics=metric,
         ckpt=ckpt,

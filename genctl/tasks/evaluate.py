@@ -267,7 +267,7 @@ class Desk:
                 return Score(value=None, reason=found).plain()
         if "likelihood" in needs:
             made["reference"] = self.memo["likelihood"]
-            facts |= {"n": len(made["reference"])}
+            facts |= {"n": len(made["reference"]), "n_reference": len(made["reference"])}
         if "samples" in needs:
             made["samples"], own = self.drawn
             facts |= {"n": len(made["samples"]), "samples": fingerprint(made["samples"]), **own}

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from genctl.contract import Batch, Spec
+from genctl.errors import GenctlError
 from genctl.families.autoencoder.vae import VAE
 from genctl.maths import noise
-from tests.battery import build, check_family, check_resume
+from tests.battery import build, check_family, check_resume, fake
 
 IMAGE = Spec(shape=(1, 6, 6), levels=2, media="image")
 ROW = Spec(shape=(3,))
@@ -48,3 +49,17 @@ def test_importance_estimate_equals_the_exact_likelihood_of_a_linear_gaussian():
     with torch.no_grad(), noise.stream(0):
         estimate = model.log_prob(Batch(x=x))
     assert abs((estimate - exact).mean()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "levels", "able"),
+    [("auto", 2, True), ("auto", 17, False), ("gaussian", 17, False), ("gaussian", 2, False), ("bernoulli", 0, False), ("auto", 0, True)],
+)
+def test_only_a_likelihood_of_this_data_is_called_one(likelihood, levels, able):
+    spec = Spec(shape=(1, 6, 6), levels=levels, media="image")
+    model = build(VAE, {"hidden": [4], "latent": 2, "importance": 2, "likelihood": likelihood}, spec)
+    if able:
+        assert model.log_prob(fake(spec, 3)).shape == (3,)
+    else:
+        with pytest.raises(GenctlError, match="no likelihood"):
+            model.log_prob(fake(spec, 3))

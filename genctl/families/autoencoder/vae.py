@@ -116,6 +116,13 @@ class VAE(Family):
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log 1/k sum_i p(x, z_i) / q(z_i | x), z_i ~ q(z | x): a lower bound in expectation, tight as k grows."""
+        if self.spec.levels > 2 or (self.spec.levels == 2) != (self.log_sigma is None):
+            what = "coin flips" if self.log_sigma is None else "numbers on the line"
+            raise GenctlError(
+                "power",
+                f"this model's p(x | z) is one of {what}, the data is not: it has no likelihood of x",
+                "data.binarize=fixed for pixels",
+            )
         mu, logvar = self.posterior(batch.x)
         sigma = torch.exp(0.5 * logvar)
         terms = []
