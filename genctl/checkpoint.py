@@ -18,7 +18,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from genctl.recipe import Recipe
 STEP = re.compile(r"step-(\d{10})")
 MAX_MANIFEST = 8 * 2**20
 MODEL, RESUME, MANIFEST = "model.safetensors", "resume.safetensors", "manifest.json"
+Pieces = Sequence[bytes | memoryview]  # a file to be, piece by piece
 _DTYPE = {
     str(getattr(torch, n)): s
     for n, s in {
@@ -68,19 +69,37 @@ def _bytes(t: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
 
 
-def pack(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
-    """A safetensors file as bytes, with `meta` and a sha256 over everything in its metadata."""
+def pieces(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], seal: bool = True) -> Pieces:
+    """A safetensors file as what is to be written one after another: the header, then every tensor's own memory, uncopied.
+
+    `seal` puts a sha256 over the description and all tensors into it, so that the file verifies alone.
+    """
     cpu = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
     text = json.dumps(meta, ensure_ascii=False, separators=(",", ":"))
     if len(text) > header.MAX_META:
         raise GenctlError("limit", f"the checkpoint's description would be {len(text) // 1024} KB, limit {header.MAX_META // 1024} KB")
-    sha = header.digest(text, ((k, dtype_of(v), tuple(v.shape), _bytes(v)) for k, v in cpu.items()))
-    return safetensors.torch.save(cpu, {"genctl": header.seal(text, sha)})
+    if seal:
+        text = header.seal(text, header.digest(text, ((k, dtype_of(v), tuple(v.shape), _bytes(v)) for k, v in cpu.items())))
+    tree: dict[str, Any] = {"__metadata__": {"genctl": text}}
+    order = sorted(cpu, key=lambda k: (-cpu[k].element_size(), k))  # wide types first: every tensor is aligned
+    end = 0
+    for k in order:
+        begin, end = end, end + cpu[k].numel() * cpu[k].element_size()
+        tree[k] = {"dtype": dtype_of(cpu[k]), "shape": list(cpu[k].shape), "data_offsets": [begin, end]}
+    raw = json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    return [len(raw).to_bytes(8, "little") + raw, *(_bytes(cpu[k]) for k in order)]
 
 
-def unpack(path: Path) -> tuple[Header, dict[str, Tensor]]:
+def pack(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    """The same as bytes."""
+    return b"".join(pieces(tensors, meta))
+
+
+def unpack(path: Path, sha256: str | None = None) -> tuple[Header, dict[str, Tensor]]:
     """A file's checked header and tensors, read once into memory, so that what was verified is what is used.
 
+    `sha256`: of the whole file, as a manifest states it. Files that are not sealed (resume.safetensors) rest on it.
     Raises GenctlError: no-input, permission, ckpt-truncated, ckpt-header, ckpt-format, ckpt-meta, ckpt-checksum, ckpt-content.
     """
     head = header.read(path)  # refuses hostile headers before the file is read whole
@@ -94,7 +113,9 @@ def unpack(path: Path) -> tuple[Header, dict[str, Tensor]]:
         tensors = safetensors.torch.load(data)
     except Exception as e:  # whatever the library says of a damaged file is the file's fault
         raise bad("ckpt-content", path, safe_text(e)) from None
-    if again.digest != header.digest(again.text, ((k, dtype_of(v), tuple(v.shape), _bytes(v)) for k, v in tensors.items())):
+    sealed = again.digest or "recipe" in again.meta
+    parts = ((k, dtype_of(v), tuple(v.shape), _bytes(v)) for k, v in tensors.items())
+    if (sha256 and _sha256([data]) != sha256) or (sealed and not sha256 and again.digest != header.digest(again.text, parts)):
         raise bad("ckpt-checksum", path, "checksum mismatch: the file is damaged or was edited", "use another checkpoint of the run")
     return again, tensors
 
@@ -215,15 +236,16 @@ class FS:
     def mkdir(self, path: Path) -> None:
         path.mkdir()
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Creates the file, writes all bytes and syncs them to the disk."""
+    def write(self, path: Path, data: Pieces) -> None:
+        """Creates the file, writes all pieces and syncs them to the disk."""
         umask = os.umask(0)
         os.umask(umask)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 & ~umask)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view[: 2**30]) :]
+            for piece in data:
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(fd, view[: 2**30]) :]
             self.sync(fd)
         finally:
             os.close(fd)
@@ -290,7 +312,7 @@ class Step:
         return self.path / RESUME
 
 
-def save(home: Path, step: int, files: Mapping[str, bytes], manifest: Mapping[str, Any], fs: FS | None = None) -> Path:
+def save(home: Path, step: int, files: Mapping[str, Pieces], manifest: Mapping[str, Any], fs: FS | None = None) -> Path:
     """Writes one checkpoint folder under `home` (the run's `checkpoints/`) and returns when it is durable.
 
     Raises OSError; then the temporary folder is gone and every older checkpoint is as it was.
@@ -306,9 +328,9 @@ def save(home: Path, step: int, files: Mapping[str, bytes], manifest: Mapping[st
             fs.mkdir(temporary)
             for name, data in files.items():
                 fs.write(temporary / name, data)
-        listing = {name: {"size": len(data), "sha256": hashing[name].result()} for name, data in files.items()}
+        listing = {name: {"size": sum(map(len, data)), "sha256": hashing[name].result()} for name, data in files.items()}
         whole = {"format": FORMAT, "step": step, "files": listing, **manifest}
-        fs.write(temporary / MANIFEST, json.dumps(whole | {"sha256": _manifest_digest(whole)}, indent=1).encode())
+        fs.write(temporary / MANIFEST, [json.dumps(whole | {"sha256": _manifest_digest(whole)}, indent=1).encode()])
         fs.sync_dir(temporary)
         if os.path.lexists(final):  # damaged, and now trained again
             fs.rename(final, home / f"damaged-{step}-{secrets.token_hex(4)}")
@@ -322,14 +344,17 @@ def save(home: Path, step: int, files: Mapping[str, bytes], manifest: Mapping[st
     return final
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(data: Pieces) -> str:
+    sha = hashlib.sha256()
+    for piece in data:
+        sha.update(piece)
+    return sha.hexdigest()
 
 
 def _manifest_digest(manifest: Mapping[str, Any]) -> str:
     """sha256 over the manifest's other entries, as compact JSON with sorted keys."""
     rest = {k: v for k, v in manifest.items() if k != "sha256"}
-    return _sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+    return _sha256([json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()])
 
 
 def make_home(home: Path, fs: FS | None = None) -> None:

@@ -35,7 +35,7 @@ def model_of(name: str):
 
 
 def gradients(name: str, world: distributed.World, steps: int = 3) -> dict[str, torch.Tensor]:
-    """The joined gradient that every player descends at its first step, and the weights and buffers after a few."""
+    """The joined gradient that every player descends at its first step."""
     model, settings = model_of(name), case(name).plan(steps=4).train.model_copy(update={"accumulate": 1, "ema": 0.0})
     world.share(model)
     share = 8 // world.size
@@ -69,6 +69,8 @@ def gradients(name: str, world: distributed.World, steps: int = 3) -> dict[str, 
             loop.fit(model, data, loop.Setting(settings, world), lambda stage, at, done, logs, seats: done >= steps)
     finally:
         loop.Seat.update = real_update
+    if not any(p.requires_grad for p in model.parameters()):  # learns without gradients: what it learnt instead
+        found |= {f"learnt/{k}": v for k, v in checkpoint.weights(model).items() if v.is_floating_point()}
     return found
 
 

@@ -333,7 +333,7 @@ class Trainer:
         files = self.files(done, seats)
         self.world.follow(lambda: self.write(done, files, seats, final))
 
-    def write(self, done: int, files: dict[str, bytes], seats: list[Seat], final: bool) -> str:
+    def write(self, done: int, files: dict[str, checkpoint.Pieces], seats: list[Seat], final: bool) -> str:
         """Rank 0's part of a save."""
         manifest = {
             "family": self.recipe.family,
@@ -349,7 +349,9 @@ class Trainer:
             checkpoint.save(self.run.checkpoints, done, files, manifest)
         except OSError as e:
             self.failures += 1
-            room = f"needs {sum(map(len, files.values())) / 1e6:.1f} MB, {_free(self.run.path) / 1e6:.1f} MB free"
+            room = (
+                f"needs {sum(len(p) for pieces in files.values() for p in pieces) / 1e6:.1f} MB, {_free(self.run.path) / 1e6:.1f} MB free"
+            )
             last = f"step {self.saved}" if self.saved >= 0 else "none"
             said = f"step {done} not saved: {safe_text(e.strerror)} ({room}); last good: {last}"
             if final or self.failures >= 3:
@@ -363,8 +365,8 @@ class Trainer:
         self.report.say(f"saved step {done}")
         return ""
 
-    def files(self, done: int, seats: list[Seat]) -> dict[str, bytes]:
-        """The two files of a checkpoint, as bytes. Under several ranks every rank calls this."""
+    def files(self, done: int, seats: list[Seat]) -> dict[str, checkpoint.Pieces]:
+        """The two files of a checkpoint, in pieces. Under several ranks every rank calls this."""
         raw = {k: v.detach() for k, v in checkpoint.weights(self.model).items()}
         resume: dict[str, Tensor] = {}
         ships = raw
@@ -386,14 +388,15 @@ class Trainer:
             return {}
         meta = checkpoint.describe(self.recipe, self.dataset.spec, done, self.metrics)
         state = {"format": meta["format"], "family": meta["family"], "step": done, "tensors": len(resume)}
-        return {checkpoint.MODEL: checkpoint.pack(ships, meta), checkpoint.RESUME: checkpoint.pack(resume, state)}
+        return {checkpoint.MODEL: checkpoint.pieces(ships, meta), checkpoint.RESUME: checkpoint.pieces(resume, state, seal=False)}
 
     # --- resuming ---
 
     def restore(self, step: checkpoint.Step) -> dict[str, Tensor]:
         """Loads weights, averages and Memories; returns the optimisers' tensors for their seats."""
-        _, ships = checkpoint.unpack(step.model)
-        head, resume = checkpoint.unpack(step.resume)
+        sums = {name: info["sha256"] for name, info in step.manifest["files"].items()}
+        _, ships = checkpoint.unpack(step.model, sums[checkpoint.MODEL])
+        head, resume = checkpoint.unpack(step.resume, sums[checkpoint.RESUME])
         if head.meta.get("tensors") != len(resume) or head.meta.get("step") != step.number:
             raise GenctlError(
                 "ckpt-content",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genctl.checkpoint import FS
+from genctl.checkpoint import FS, Pieces
 
 Op = tuple  # ("mkdir", path) ("create", path, data) ("sync", path) ("rename", a, b) ("link", target, path) ("remove", path) ("ack", step)
 
@@ -27,8 +27,8 @@ class LogFS(FS):
         super().mkdir(path)
         self.log.append(("mkdir", path))
 
-    def write(self, path: Path, data: bytes) -> None:
-        self.log.append(("create", path, data))
+    def write(self, path: Path, data: Pieces) -> None:
+        self.log.append(("create", path, b"".join(data)))
         super().write(path, data)
 
     def sync(self, fd: int) -> None:
