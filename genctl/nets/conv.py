@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from genctl.nets.mlp import ACTIVATIONS, mlp
+from genctl.nets.norm import BatchNorm
 
 
 def pyramid(height: int, width: int, steps: int) -> list[tuple[int, int]]:
@@ -16,19 +17,33 @@ def pyramid(height: int, width: int, steps: int) -> list[tuple[int, int]]:
     return sizes
 
 
+def normed(channels: int, on: bool) -> list[nn.Module]:
+    """Batch normalisation, or nothing."""
+    return [BatchNorm(channels)] if on else []
+
+
 class ConvEncoder(nn.Module):
-    """(B, C, H, W) -> (B, out): stride-2 3x3 convolutions of `channels`, linear layers of `dense`, a linear layer."""
+    """(B, C, H, W) -> (B, out): stride-2 3x3 convolutions of `channels`, linear layers of `dense`, a linear layer.
+
+    norm: batch normalisation before each activation.
+    """
 
     def __init__(
-        self, shape: Sequence[int], channels: Sequence[int], out: int, activation: str = "relu", dense: Sequence[int] = ()
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        out: int,
+        activation: str = "relu",
+        dense: Sequence[int] = (),
+        norm: bool = False,
     ) -> None:
         super().__init__()
         c, h, w = shape
         layers: list[nn.Module] = []
         for a, b in zip([c, *channels], channels, strict=False):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=not norm), *normed(b, norm), ACTIVATIONS[activation]()]
         top = pyramid(h, w, len(channels))[-1]
-        self.net = nn.Sequential(*layers, nn.Flatten(), mlp([channels[-1] * top[0] * top[1], *dense, out], activation))
+        self.net = nn.Sequential(*layers, nn.Flatten(), mlp([channels[-1] * top[0] * top[1], *dense, out], activation, norm=norm))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x)
@@ -39,23 +54,31 @@ class ConvDecoder(nn.Module):
     """(B, code) -> (B, C, H, W): the encoder's mirror, by 4x4 transposed convolutions; the last layer is linear."""
 
     def __init__(
-        self, shape: Sequence[int], channels: Sequence[int], code: int, activation: str = "relu", dense: Sequence[int] = ()
+        self,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        code: int,
+        activation: str = "relu",
+        dense: Sequence[int] = (),
+        norm: bool = False,
     ) -> None:
         super().__init__()
         c, h, w = shape
         sizes = pyramid(h, w, len(channels))
         top = sizes[-1]
         self.first = nn.Sequential(
-            mlp([code, *reversed(dense), channels[-1] * top[0] * top[1]], activation, last=True), nn.Unflatten(1, (channels[-1], *top))
+            mlp([code, *reversed(dense), channels[-1] * top[0] * top[1]], activation, last=True, norm=norm),
+            nn.Unflatten(1, (channels[-1], *top)),
         )
         layers: list[nn.Module] = []
         widths = [*reversed(channels[:-1]), c]
         for i, (a, b) in enumerate(zip(reversed(channels), widths, strict=True)):
-            layers.append(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1))
+            inner = i < len(channels) - 1
+            layers.append(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=not (norm and inner)))
             th, tw = sizes[len(channels) - 1 - i]
             layers.append(Crop(th, tw))
-            if i < len(channels) - 1:
-                layers.append(ACTIVATIONS[activation]())
+            if inner:
+                layers += [*normed(b, norm), ACTIVATIONS[activation]()]
         self.net = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -5,14 +5,21 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from genctl.nets.norm import BatchNorm
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 
-def mlp(sizes: Sequence[int], activation: str = "relu", last: bool = False) -> nn.Sequential:
-    """Linear layers of `sizes` [in, hidden..., out] with an activation between them, and behind the last if `last`."""
+def mlp(sizes: Sequence[int], activation: str = "relu", last: bool = False, norm: bool = False) -> nn.Sequential:
+    """Linear layers of `sizes` [in, hidden..., out] with an activation between them, and behind the last if `last`.
+
+    norm: batch normalisation before each activation, in place of the layer's bias.
+    """
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(itertools.pairwise(sizes)):
-        layers.append(nn.Linear(a, b))
-        if last or i < len(sizes) - 2:
+        active = last or i < len(sizes) - 2
+        layers.append(nn.Linear(a, b, bias=not (norm and active)))
+        if active:
+            layers += [BatchNorm(b)] if norm else []
             layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers)

@@ -18,14 +18,24 @@ MLP = {"hidden": [16], "latent": 2, "importance": 3}
 CONV = {"network": "conv", "hidden": [4, 8], "latent": 2, "importance": 3}
 
 
-@pytest.mark.parametrize(("model", "spec"), [(MLP, IMAGE), (CONV, IMAGE), (MLP, ROW), ({**CONV, "beta": 2.0, "kl_warmup": 0.5}, IMAGE)])
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [
+        (MLP, IMAGE),
+        (CONV, IMAGE),
+        (MLP, ROW),
+        ({**CONV, "beta": 2.0, "kl_warmup": 0.5}, IMAGE),
+        ({**MLP, "norm": True}, ROW),
+        ({**CONV, "dense": [8], "norm": True}, IMAGE),
+    ],
+)
 def test_battery(model, spec):
     check_family(VAE, model, spec)
 
 
 @pytest.mark.parametrize("cut", [2, 5, 6], ids=["before", "on", "after an epoch boundary"])
 def test_resume_is_exact(cut, tmp_path):
-    check_resume(VAE, CONV, IMAGE, tmp_path, cut=cut, steps=8, batch=8)
+    check_resume(VAE, {**CONV, "dense": [8], "norm": True}, IMAGE, tmp_path, cut=cut, steps=8, batch=8)
 
 
 def test_importance_estimate_equals_the_exact_likelihood_of_a_linear_gaussian():

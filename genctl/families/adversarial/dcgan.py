@@ -17,9 +17,8 @@ from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
 from genctl.maths import adversarial, noise
-from genctl.nets.conv import Crop, pyramid
+from genctl.nets.conv import Crop, normed, pyramid
 from genctl.nets.mlp import mlp
-from genctl.nets.norm import BatchNorm
 
 
 class DCGAN(Family):
@@ -130,20 +129,16 @@ def _sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     return pyramid(shape[1], shape[2], steps)
 
 
-def _norm(channels: int, on: bool) -> list[nn.Module]:
-    return [BatchNorm(channels)] if on else []
-
-
 def _generator(shape: tuple[int, ...], code: int, config: DCGAN.Config) -> nn.Module:
     sizes = _sizes(shape)
     widths = [config.width * 2**k for k in range(len(sizes) - 1)]
     h, w = sizes[-1]
     layers: list[nn.Module] = [nn.Linear(code, widths[-1] * h * w), nn.Unflatten(1, (widths[-1], h, w))]
-    layers += [*_norm(widths[-1], config.norm), nn.ReLU()]
+    layers += [*normed(widths[-1], config.norm), nn.ReLU()]
     for k, (a, b) in enumerate(itertools.pairwise([*reversed(widths), shape[0]])):
         layers += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), Crop(*sizes[-2 - k])]
         if k < len(widths) - 1:
-            layers += [*_norm(b, config.norm), nn.ReLU()]
+            layers += [*normed(b, config.norm), nn.ReLU()]
     return _init(nn.Sequential(*layers)) if config.norm else nn.Sequential(*layers)
 
 
@@ -153,7 +148,7 @@ def _critic(shape: tuple[int, ...], classes: int, config: DCGAN.Config) -> nn.Mo
     layers: list[nn.Module] = []
     for k, (a, b) in enumerate(itertools.pairwise([shape[0] + classes, *widths])):
         layers += [nn.Conv2d(a, b, 3 + (sizes[k][0] % 2 == 0 and sizes[k][1] % 2 == 0), stride=2, padding=1)]
-        layers += [*_norm(b, config.norm_critic and k > 0), nn.LeakyReLU(0.2)]
+        layers += [*normed(b, config.norm_critic and k > 0), nn.LeakyReLU(0.2)]
     h, w = sizes[-1]
     layers += [nn.Flatten(), nn.Linear(widths[-1] * h * w, 1)]
     return _init(nn.Sequential(*layers)) if config.norm_critic else nn.Sequential(*layers)

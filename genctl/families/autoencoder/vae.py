@@ -40,6 +40,8 @@ class VAE(Family):
         """For conv: widths of the linear layers between the convolutions and z."""
         activation: Literal["relu", "silu", "tanh", "gelu"] = "relu"
         """Between the layers."""
+        norm: bool = False
+        """Batch normalisation inside both networks: learns several times as fast."""
         likelihood: Literal["auto", "bernoulli", "gaussian"] = "auto"
         """p(x | z). auto: bernoulli for data in [0, 1], gaussian with one learned sigma otherwise."""
         beta: float = Field(1.0, ge=0, le=1000)
@@ -58,12 +60,16 @@ class VAE(Family):
                 raise GenctlError(
                     "config", f"model.network: conv needs images; this data is {spec.kind} {list(spec.shape)}", "model.network=mlp"
                 )
-            self.encoder: nn.Module = ConvEncoder(spec.shape, config.hidden, 2 * config.latent, config.activation, config.dense)
-            self.decoder: nn.Module = ConvDecoder(spec.shape, config.hidden, config.latent, config.activation, config.dense)
+            how = config.activation, config.dense, config.norm
+            self.encoder: nn.Module = ConvEncoder(spec.shape, config.hidden, 2 * config.latent, *how)
+            self.decoder: nn.Module = ConvDecoder(spec.shape, config.hidden, config.latent, *how)
         else:
-            self.encoder = nn.Sequential(nn.Flatten(), mlp([spec.size, *config.hidden, 2 * config.latent], config.activation))
+            self.encoder = nn.Sequential(
+                nn.Flatten(), mlp([spec.size, *config.hidden, 2 * config.latent], config.activation, norm=config.norm)
+            )
             self.decoder = nn.Sequential(
-                mlp([config.latent, *reversed(config.hidden), spec.size], config.activation), nn.Unflatten(1, spec.shape)
+                mlp([config.latent, *reversed(config.hidden), spec.size], config.activation, norm=config.norm),
+                nn.Unflatten(1, spec.shape),
             )
         unit = config.likelihood == "bernoulli" or (config.likelihood == "auto" and spec.levels > 0)
         self.log_sigma = None if unit else nn.Parameter(torch.zeros(()))  # of p(x | z)
