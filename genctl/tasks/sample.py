@@ -136,7 +136,7 @@ def read_given(path: Path, sampler: Sampler) -> dict[str, Tensor]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {k: torch.from_numpy(arrays[k]) for k in arrays.files}
     except FileNotFoundError:
         raise GenctlError("no-input", f"no such file: {safe_text(path)}") from None
