@@ -269,3 +269,16 @@ def test_sureness_counts_classes():
     assert (score.value, score.fields["counts"]) == (0.75, [3, 1])
     assert score.fields["balance"] == 2.0
     assert sureness.balance(torch.zeros(5, dtype=torch.long), 2) == math.inf
+
+
+def test_discrete_samples_are_scored_against_the_floor_of_the_truth():
+    """Without a log_prob: bars drawn from the truth score at its floor, plain noise does not."""
+    from genctl.data.bars import Bars
+
+    bars, spec = Bars(3), Spec(shape=(1, 3, 3), levels=2, media="image")
+    good = truth.measure(Case(spec=spec, reference=Batch(x=bars.draw(10, 0)), samples=bars.draw(5000, 9), truth=bars))
+    assert abs(good.value - good.floor) < 4 * good.se + 0.01
+    assert (good.fields["modes"], good.fields["modes_of"], good.fields["high_quality"]) == (14, 14, 1.0)
+    noise = torch.randint(2, (5000, 1, 3, 3), generator=torch.Generator().manual_seed(0)).float()
+    bad = truth.measure(Case(spec=spec, reference=Batch(x=bars.draw(10, 0)), samples=noise, truth=bars))
+    assert abs(bad.value - (1 - 14 / 512)) < 0.02

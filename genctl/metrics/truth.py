@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from genctl.metrics import Case, Score, proportion
+from genctl.metrics import Case, Score, jackknife, proportion
 
 NEEDS = frozenset({"samples", "log_prob", "truth"})
 EXTRACTOR = ""
@@ -76,7 +76,9 @@ def measure(case: Case) -> Score:
             fields |= {"tv": value, "tv_is": found.is_}
     elif discrete:
         fresh = truth.draw(len(samples), case.seed + 1)
-        value, floor = tv_of_samples(samples, truth.log_prob(samples)), tv_of_samples(fresh, truth.log_prob(fresh))
+        log_p = truth.log_prob(samples)
+        value, floor = tv_of_samples(samples, log_p), tv_of_samples(fresh, truth.log_prob(fresh))
+        se = jackknife(lambda rows: tv_of_samples(samples[rows], log_p[rows]), len(samples), seed=case.seed)
         fields |= {"tv": value, "tv_is": "of the samples' frequencies", "tv_floor": floor}
     else:
         m = min(len(samples), ESTIMATED)
