@@ -362,4 +362,5 @@ def _scalar_yaml(value: Any) -> str:
         return "[" + ", ".join(_scalar_yaml(v) for v in value) + "]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_scalar_yaml(k)}: {_scalar_yaml(v)}" for k, v in value.items()) + "}"
-    return json.dumps(value)
+    pair = r"\\u(d[89ab]..)\\u(d[c-f]..)"  # JSON spells what lies beyond 16 bits as two halves, YAML as one number
+    return re.sub(pair, lambda m: f"\\U{ord(bytes.fromhex(m[1] + m[2]).decode('utf-16-be')):08x}", json.dumps(value))

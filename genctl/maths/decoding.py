@@ -29,6 +29,8 @@ class Draw(contract.Draw):
     """Keep so many likeliest beginnings and answer with the likeliest whole; nothing is random then."""
     length: int = Field(0, ge=0, le=1_000_000)
     """Symbols in a row; 0: as many as in the data. Longer rows are read through a sliding window."""
+    strict: bool = False
+    """Refuse a prompt longer than the model sees, instead of going on from its end."""
 
 
 def choose(logits: Tensor, draw: Draw) -> Tensor:

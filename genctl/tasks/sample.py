@@ -74,6 +74,9 @@ class Sampler:
         tokens = letters.encode(prompt, self.spec)
         longest = self.spec.size - 1
         if len(tokens) > longest:
+            if getattr(draw or self.recipe.sample, "strict", False):
+                what = f"the prompt has {len(tokens)} symbols, the model goes on from {longest} at most"
+                raise GenctlError("prompt-length", what, "a shorter prompt, or sample.strict=false")
             warn(
                 f"warning[prompt-length]: the prompt has {len(tokens)} symbols, the model sees {longest + 1}: only the last {longest} are used"
             )

@@ -229,6 +229,10 @@ def test_33_prompts(prompt, rc, id, writer, tmp_path):
     here("sample", "--ckpt", writer, "--prompt", prompt, "-n", 2, "--out", tmp_path / "s", rc=rc, id=id)
 
 
+def test_33_a_long_prompt_under_strict(writer, tmp_path):
+    here("sample", "--ckpt", writer, "--prompt", "the cat sat " * 9, "strict=true", "--out", tmp_path / "s", rc=65, id="prompt-length")
+
+
 def test_33_labels_and_counts(tmp_path):
     """A label outside its range is a usage error that names the range."""
     from tests.cases import train_case
