@@ -42,7 +42,7 @@ def agreement(seed: int, **how: int) -> float:
     """|estimate - exact| in standard errors."""
     layers = trained(seed, **how).layers
     with noise.stream(seed):
-        estimate, error = gibbs.estimate(layers, 100, 1000)
+        estimate, error = gibbs.estimate(layers, 200, 2000)
     assert 0 < error < 0.5
     return abs(estimate - gibbs.exact(layers)) / error
 

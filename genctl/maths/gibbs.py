@@ -6,6 +6,7 @@ f_beta(v) = exp((1 - beta) base'v + beta b'v) prod_j (1 + exp(beta a_j)), a = W'
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class Layers:
     c: Tensor
     mean: Tensor
 
-    @property
+    @cached_property
     def base(self) -> Tensor:
         """The biases log p / (1 - p) of independent visible units."""
         p = self.mean.clamp(0.01, 0.99)

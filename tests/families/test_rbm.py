@@ -118,16 +118,18 @@ def variation(net: RBM, truth: bars.Bars) -> float:
 
 
 def test_bars_and_stripes_are_learned():
+    """By total variation from the truth; and samples land on patterns as often as the model's exact probabilities say."""
     truth = bars.Bars(3)
-    net = build(RBM, {"hidden": 24, "chains": 100, "gibbs": 2}, Spec(shape=(1, 3, 3), levels=2, media="image"))
+    net = build(RBM, {"hidden": 24, "chains": 50, "gibbs": 2}, Spec(shape=(1, 3, 3), levels=2, media="image"))
     before = variation(net, truth)
-    train(net, truth.draw(10_000, 0), 1200, 0.5, 100)
+    train(net, truth.draw(10_000, 0), 800, 0.5, 50)
     with torch.no_grad():
         after = variation(net, truth)
+        mass = float(net.log_prob(Batch(x=truth.support())).exp().sum())
     assert before > 0.9
-    assert after < 0.25
-    x = draw(net, 512, chunk=512)
-    assert float((truth.log_prob(x) > -100).float().mean()) > 0.85
+    assert after < 0.3
+    share = float(torch.isfinite(truth.log_prob(draw(net, 2000, chunk=2000))).float().mean())
+    assert abs(share - mass) < 0.08
 
 
 def test_log_z_is_computed_once_and_anew_when_the_weights_move():

@@ -45,7 +45,7 @@ class RBM(Family):
         """Inverse temperatures that each of them passes."""
 
     class Draw(contract.Draw):
-        steps: int = Field(500, ge=1, le=1_000_000)
+        steps: int = Field(200, ge=1, le=1_000_000)
         """Gibbs steps from noise to a sample."""
         anneal: float = Field(0.5, ge=0, le=1)
         """The share of them over which the model is heated down from independent pixels, so that chains find every mode."""
@@ -108,7 +108,7 @@ class RBM(Family):
         with torch.no_grad():
             layers, v = self.layers, batch.x.flatten(1)
             a = layers.up(v)
-            v_ = self.memory.v if self.config.negative == "pcd" else self.fantasise(v, a)
+            v_ = self.memory.v if self.config.negative == "pcd" else self.fantasise(v, a)  # (chains, V) or (B, V)
             a_ = layers.up(v_)
             gap = layers.free_energy(v, a).mean() - layers.free_energy(v_, a_).mean()
             h, h_ = a.sigmoid_(), a_.sigmoid_()
@@ -202,7 +202,7 @@ class Contrast(torch.autograd.Function):
         db, dc = v_.mean(0) - v.mean(0), h_.mean(0) - h.mean(0)
         if mu is not None:
             v, v_, h, h_ = v - mu, v_ - mu, h - lam, h_ - lam
-        dw = torch.cat([v_, v]).t() @ torch.cat([h_ * (g / len(v_)), h * (-g / len(v))])  # one product of both
+        dw = torch.mm(v_.t(), h_ * (g / len(v_))).addmm_(v.t(), h * (-g / len(v)))
         db, dc = g * db, g * dc
         if mu is not None:
             db, dc = db - dw @ lam, dc - mu @ dw
