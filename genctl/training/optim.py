@@ -118,13 +118,26 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
-    """(K, m, n) matrices with singular values moved near 1 by the quintic iteration of Jordan et al. (the Muon post)."""
+    """(K, m, n) matrices with singular values moved near 1 by the quintic iteration of Jordan et al. (the Muon post).
+
+    Every step multiplies x by q = a + b s + c s^2, s = x x^T, from the left, so for long matrices in float32 it is cheaper to
+    iterate on the m x m matrices alone, s <- q s q, and to multiply x by the product of all q at the end.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = g.bfloat16() if g.is_cuda else g.float()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(steps):
-        s = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(s, s, s, beta=b, alpha=c), x, beta=a)
+    if x.dtype is torch.float32 and x.shape[-1] >= 2 * x.shape[-2]:
+        s, product = x @ x.mT, None
+        for k in range(steps):
+            q = torch.baddbmm(s, s, s, beta=b, alpha=c)
+            q.diagonal(dim1=-2, dim2=-1).add_(a)
+            product = q if product is None else q @ product
+            s = q @ (q @ s) if k + 1 < steps else s  # q and s commute
+        x = product @ x
+    else:
+        for _ in range(steps):
+            s = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(s, s, s, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
