@@ -207,6 +207,9 @@ def test_samples_of_another_shape_are_refused(tmp_path, digits):
     Image.new("L", (9, 8)).save(tmp_path / "large" / "0.png")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "0.png").write_bytes(b"\x89PNG")
+    np.savez(tmp_path / "eight.npz", x=np.full((3, 1, 8, 8), 255, np.uint8), genctl=np.array('{"checkpoint": [1], "family": "vae"}'))
+    x, note = readback.read(tmp_path / "eight.npz", data.spec)
+    assert (x.max(), note) == (1.0, {"family": "vae"})
     wanted = {"x.npz": "data-mismatch", "nan.npz": "data-nonfinite", "empty": "data-empty", "large": "data-mismatch", "torn": "data-format"}
     for name, error in {**wanted, "nowhere": "no-input"}.items():
         with pytest.raises(GenctlError) as e:

@@ -17,7 +17,7 @@ SHEETS = {"grid.png", "scatter.png"}  # what `genctl sample` adds to look at
 
 
 def read(path: Path, spec: Spec, n: int | None = None) -> tuple[Tensor, dict[str, Any]]:
-    """((N, *shape) in the data's scale, what samples.json says of them).
+    """((N, *shape) in the data's scale, what samples.json says of them). Pixels in an .npz may be 8-bit integers.
 
     Raises GenctlError (no-input, data-format, data-mismatch, data-empty, data-nonfinite).
     """
@@ -41,15 +41,20 @@ def read(path: Path, spec: Spec, n: int | None = None) -> tuple[Tensor, dict[str
         return x.long(), note
     if not torch.isfinite(x.float()).all():
         raise GenctlError("data-nonfinite", f"{safe_text(path)}: samples are not finite")
-    return x.float(), note
+    scale = 255 if x.dtype == torch.uint8 and spec.levels and x.max() > 1 else 1
+    return x.float() / scale, note
 
 
 def _note(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+        return _words(json.loads((folder / "samples.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
         return {}
+
+
+def _words(note: Any) -> dict[str, str]:
+    """The entries of a note that a stamp may repeat."""
+    return {k: safe_text(v) for k in ("checkpoint", "family") if isinstance(note, dict) and isinstance(v := note.get(k), str)}
 
 
 def _npz(path: Path) -> tuple[Tensor, dict[str, Any]]:
@@ -59,7 +64,7 @@ def _npz(path: Path) -> tuple[Tensor, dict[str, Any]]:
         with np.load(path, allow_pickle=False) as arrays:
             names = [k for k in arrays.files if k != "genctl"]
             name = "x" if "x" in names else names[0]
-            note = json.loads(str(arrays["genctl"])) if "genctl" in arrays.files else {}
+            note = _words(json.loads(str(arrays["genctl"]))) if "genctl" in arrays.files else {}
             return torch.from_numpy(arrays[name]), note
     except Exception as e:  # whatever numpy says of a damaged file is the file's fault
         raise GenctlError("data-format", f"{safe_text(path)}: not an npz of plain arrays: {safe_text(e)}") from None
