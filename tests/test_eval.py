@@ -271,7 +271,7 @@ def test_truth_of_a_toy_without_a_checkpoint(tmp_path, capsys):
     """A csv of samples against the known density."""
     from genctl.data.toy2d import truth
 
-    x = truth("ring8").draw(3000, 7)
+    x = truth("ring8").draw(1500, 7)
     (tmp_path / "samples.csv").write_text("x0,x1\n" + "\n".join(f"{a:.6f},{b:.6f}" for a, b in x.tolist()) + "\n")
     found = evaluate.evaluate(
         evaluate.Request(metrics=["truth,kid"], samples=tmp_path / "samples.csv", data="toy2d,count=2000", device="cpu"), silent
