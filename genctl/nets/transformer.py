@@ -116,7 +116,8 @@ class _ReLU2(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
         (r,) = ctx.saved_tensors
-        return (grad * r).mul_(2)
+        out: Tensor = (grad * r).mul_(2)
+        return out
 
 
 class Attention(nn.Module):
