@@ -48,6 +48,15 @@ class Layers:
         """P(v = 1 | h) for h ~ P(h | v): one Gibbs step but for the last coin flips."""
         return self.down(self.hidden(self.up(v), beta), beta)
 
+    def move(self, a: Tensor, beta: float = 1.0) -> tuple[Tensor, Tensor]:
+        """One Gibbs step from a = up(v): the new v, and its a."""
+        v = noise.bernoulli(self.down(self.hidden(a, beta), beta))
+        return v, self.up(v)
+
+    def increment(self, v: Tensor, a: Tensor, low: float, high: float) -> Tensor:
+        """log f_high(v) - log f_low(v) (n,)."""
+        return (high - low) * (v @ (self.b - self.base)) + (F.softplus(high * a) - F.softplus(low * a)).sum(1)
+
     def free_energy(self, v: Tensor, a: Tensor | None = None) -> Tensor:
         """F(v) = -b'v - sum_j log(1 + exp(a_j)) (n,): log p(v) = -F(v) - log Z."""
         return -(v @ self.b) - F.softplus(self.up(v) if a is None else a).sum(1)
@@ -61,18 +70,34 @@ def estimate(layers: Layers, chains: int, steps: int) -> tuple[float, float]:
     """log Z by annealed importance sampling over `steps` inverse temperatures, and its standard error."""
 
     def increment(state: tuple[Tensor, Tensor], low: float, high: float) -> Tensor:
-        v, a = state
-        return (high - low) * (v @ (layers.b - base)) + (F.softplus(high * a) - F.softplus(low * a)).sum(1)
+        return layers.increment(*state, low, high)
 
     def transition(state: tuple[Tensor, Tensor], beta: float) -> tuple[Tensor, Tensor]:
-        v = noise.bernoulli(layers.down(layers.hidden(state[1], beta), beta))
-        return v, layers.up(v)
+        return layers.move(state[1], beta)
 
-    base = layers.base
     v = layers.start(chains)
     log_w = ais.log_weights((v, layers.up(v)), (k / steps for k in range(steps + 1)), increment, transition)
     ratio, error = ais.log_mean(log_w)
-    return ratio + float(F.softplus(base.cpu().double()).sum()) + len(layers.c) * math.log(2), error
+    return ratio + float(F.softplus(layers.base.cpu().double()).sum()) + len(layers.c) * math.log(2), error
+
+
+def anneal(layers: Layers, n: int, steps: int) -> Tensor:
+    """n draws by population annealing (Hukushima and Iba 2003, https://doi.org/10.1063/1.1632130).
+
+    Chains cool together from independent pixels. Cooling alone would leave each in the mode it met first; here those that the colder
+    model finds unlikely are replaced by copies of the likely, so that modes are met as often as the model has it.
+    """
+    v = layers.start(n)
+    a, log_w = layers.up(v), v.new_zeros(n)
+    for k in range(1, steps + 1):
+        log_w = log_w + layers.increment(v, a, (k - 1) / steps, k / steps)
+        w = log_w.softmax(0)
+        if k == steps or w.square().sum() * n > 2:  # the effective number of chains fell below a half
+            points = (torch.arange(n, device=v.device) + noise.rand(1, device=v.device)) / n
+            rows = torch.searchsorted(w.cumsum(0), points).clamp(max=n - 1)
+            a, log_w = a[rows], torch.zeros_like(log_w)
+        v, a = layers.move(a, k / steps)
+    return v
 
 
 def exact(layers: Layers, chunk: int = 2**11) -> float:

@@ -1,6 +1,7 @@
 """rbm: the battery, and its own truths: the free energy is the sum over all h, its gradient that of autograd, bars are learned."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -130,6 +131,18 @@ def test_bars_and_stripes_are_learned():
     assert after < 0.3
     share = float(torch.isfinite(truth.log_prob(draw(net, 2000, chunk=2000))).float().mean())
     assert abs(share - mass) < 0.08
+
+
+def test_samples_meet_far_modes_as_often_as_the_model_has_it():
+    """Two modes that Gibbs steps do not cross: all on, or all off, three to one."""
+    net = random_machine(12, 2)
+    with torch.no_grad():
+        net.w.fill_(2.0), net.c.fill_(-12.0), net.b.fill_(-2.0 + math.log(3) / 12)
+        x = draw(net, 2000, chunk=1000)
+        both = net.log_prob(Batch(x=torch.stack([torch.zeros(12), torch.ones(12)])))
+        share = (net.log_prob(Batch(x=states(12))).exp() * (states(12).mean(1) > 0.5)).sum()
+    assert float(both.max() - both.min()) > 0.5
+    assert abs(float((x.mean(1) > 0.5).float().mean() - share)) < 0.08
 
 
 def test_log_z_is_computed_once_and_anew_when_the_weights_move():

@@ -48,7 +48,7 @@ class RBM(Family):
         steps: int = Field(200, ge=1, le=1_000_000)
         """Gibbs steps from noise to a sample."""
         anneal: float = Field(0.5, ge=0, le=1)
-        """The share of them over which the model is heated down from independent pixels, so that chains find every mode."""
+        """The share of them over which the chains cool from independent pixels, so that they find every mode."""
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
@@ -129,15 +129,14 @@ class RBM(Family):
     # --- the contract ---
 
     def sample(self, n: int, draw: Draw, given: Given | None = None) -> Tensor:
-        """Chains that start at independent pixels, cool over `anneal` of their steps and go on at temperature 1.
+        """A population of chains cools from independent pixels over `anneal` of the steps and goes on at temperature 1.
 
-        Training's own chains are no part of a checkpoint: a sample is a function of the weights and the seed.
+        Training's own chains are no part of a checkpoint: a sample is a function of the weights, the seed and its chunk.
         """
-        layers = self.layers
-        p, v = layers.base, layers.start(n)
-        cooling = draw.anneal * draw.steps
-        for k in range(1, draw.steps + 1):
-            p = layers.turn(v, min(1.0, k / cooling) if cooling else 1.0)
+        layers, cooling = self.layers, round(draw.anneal * draw.steps)
+        v = p = gibbs.anneal(layers, n, cooling) if cooling else layers.start(n)
+        for _ in range(draw.steps - cooling):
+            p = layers.turn(v)
             v = noise.bernoulli(p)
         return (v if self.spec.levels == 2 else p).reshape(n, *self.spec.shape)
 
