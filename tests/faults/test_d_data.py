@@ -257,6 +257,7 @@ def test_33_given_files(tmp_path):
     here("sample", "--ckpt", model, "--given", tmp_path / "absent.npz", rc=66, id="no-input")
 
 
+@pytest.mark.slow
 def test_26_as_a_process(tmp_path):
     cli("train", recipe(tmp_path, images(tmp_path / "absent")), "--out", tmp_path / "run", rc=66, id="no-input")
     assert os.listdir(tmp_path) == ["recipe.yaml"]

@@ -1,5 +1,7 @@
 """Group E: what happens while a run runs: signals, numbers that are not finite, streams that close, folders that lie."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -13,9 +15,11 @@ import pytest
 import torch
 
 from genctl import checkpoint
+from genctl.cli import show
 from genctl.contract import Loss
 from genctl.data import Split
 from genctl.families.autoencoder.vae import VAE
+from genctl.tasks import train
 from genctl.training import order
 from genctl.training.run import Trainer
 from tests.faults import checker, tools
@@ -73,8 +77,6 @@ def test_34_a_signal_during(moment, number, tmp_path, monkeypatch, uninterrupted
 @pytest.mark.parametrize("number", CODE, ids=lambda n: n.name)
 def test_34_a_signal_before_the_first_step(number, tmp_path, monkeypatch, capfd):
     """There is nothing to save: the run ends at once, with the signal's status."""
-    from genctl.tasks import train
-
     real = train.open_data
     monkeypatch.setattr(train, "open_data", lambda plan: (os.kill(os.getpid(), number), real(plan))[1])
     here("train", *RUN, "--out", tmp_path / "run", rc=CODE[number])
@@ -288,9 +290,9 @@ def test_38_collapse(tmp_path, monkeypatch):
 
 def test_39_other_threads_are_said(tmp_path):
     run = copy_of_run(tmp_path / "run")
-    done = here("train", "--resume", run, "train.steps=7", "train.threads=1")
-    assert "not bit for bit: threads 2 -> 1" in done.err
-    torch.set_num_threads(2)
+    was = json.loads((last(run) / checkpoint.MANIFEST).read_text())["threads"]
+    done = here("train", "--resume", run, "train.steps=7", "train.threads=3")
+    assert f"not bit for bit: threads {was} -> 3" in done.err
 
 
 def test_39_the_order_of_data_is_that_of_one_rank():
@@ -332,6 +334,21 @@ def test_40_streams_that_are_closed_at_the_start(closed, tmp_path):
     assert (tmp_path / "r.yaml").read_text() == (tools.ROOT / "configs/autoencoder/vae-digits.yaml").read_text()
 
 
+def test_40_a_stderr_that_breaks(tmp_path, monkeypatch):
+    """Every line that is said fails; the run does not."""
+
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with contextlib.redirect_stderr(Broken()):
+        train.train(
+            train.Request(TINY[0], [(t, None) for t in (*TINY[1:], "train.steps=3")], tmp_path / "run", device="cpu"), show.report("plain")
+        )
+    assert checker.whole(tmp_path / "run" / "checkpoints")[0] == 3
+
+
+@pytest.mark.slow
 def test_40_training_goes_on_when_nobody_listens(tmp_path):
     child = tools.start("train", *TINY, "train.steps=60", "train.save_every=10", "--out", tmp_path / "run")
     tools.wait_for(child, "saved step")
@@ -410,7 +427,7 @@ def test_40_arguments_that_are_not_utf8(tmp_path):
 EVIL = "import pathlib\npathlib.Path({marker!r}).touch()\nraise SystemExit(99)\n"
 
 
-@pytest.mark.parametrize("how", ["-m", "script"])
+@pytest.mark.parametrize("how", [pytest.param("-m", marks=pytest.mark.slow), "script"])
 def test_42_a_working_folder_full_of_modules(how, tmp_path):
     """A torch.py beside the data is data."""
     marker = tmp_path / "marker"

@@ -77,8 +77,11 @@ def cli(
 
 def here(*args: object, rc: int | set[int] = 0, id: str | None = None) -> Result:
     """The same in this process, which has imported everything already."""
+    import torch
+
     from genctl.cli import main
 
+    threads = torch.get_num_threads()
     out, err, code = io.StringIO(), io.StringIO(), 0
     started = time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -86,6 +89,8 @@ def here(*args: object, rc: int | set[int] = 0, id: str | None = None) -> Result
             main([str(a) for a in args])
         except SystemExit as e:
             code = int(e.code or 0)
+        finally:
+            torch.set_num_threads(threads)
     return oracle(Result(code, out.getvalue(), err.getvalue(), time.monotonic() - started), rc, id)
 
 
