@@ -22,20 +22,27 @@ def least_squares(real: Tensor, fake: Tensor) -> Tensor:
     return (real - 1).square().mean() + fake.square().mean()
 
 
+def relativistic(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log sigmoid(D(x) - D(G(z))) over pairs (Jolicoeur-Martineau 2019): no mode can be left out for free (Sun et al. 2020)."""
+    return F.softplus(fake - real).mean()
+
+
 CRITIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "non-saturating": saturating_free,
     "hinge": hinge,
     "least-squares": least_squares,
+    "relativistic": relativistic,
 }
-GENERATOR: dict[str, Callable[[Tensor], Tensor]] = {
-    "non-saturating": lambda fake: F.softplus(-fake).mean(),  # -E log D(G(z))
-    "hinge": lambda fake: -fake.mean(),
-    "least-squares": lambda fake: (fake - 1).square().mean(),
+GENERATOR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "non-saturating": lambda real, fake: F.softplus(-fake).mean(),  # -E log D(G(z))
+    "hinge": lambda real, fake: -fake.mean(),
+    "least-squares": lambda real, fake: (fake - 1).square().mean(),
+    "relativistic": lambda real, fake: F.softplus(real - fake).mean(),
 }
 
 
-def r1(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """E ||grad_x D(x)||^2 / 2 on real examples (Mescheder et al. 2018, eq. 9), to be weighted by gamma. x (B, ...)."""
+def slope(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """E ||grad_x D(x)||^2 / 2 on real examples (Mescheder et al. 2018, eq. 9; on drawn ones it is R2), times gamma elsewhere."""
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.detach().float().requires_grad_(True)
         (grad,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)

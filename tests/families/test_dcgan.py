@@ -28,6 +28,7 @@ MLP = {"latent": 4, "width": 16, "depth": 2}
         ({**CONV, "conditional": True, "norm_critic": False, "norm": False, "r1": 1.0, "r1_every": 4}, IMAGE),
         ({**CONV, "n_critic": 2, "loss": "least-squares"}, Spec(shape=(3, 12, 12), levels=2, media="image")),
         ({**MLP, "loss": "hinge", "n_critic": 4}, ROW),
+        ({**MLP, "loss": "relativistic", "r1": 0.5, "r2": 0.5}, ROW),
     ],
 )
 def test_battery(model, spec):
@@ -48,20 +49,26 @@ def test_a_turn_gives_the_other_player_no_gradient():
         loss = generator.loss(fake(IMAGE, 8), Progress()).total
     assert not any(p.requires_grad for p in critic.params)
     loss.backward()
-    assert all(p.grad is None for p in critic.params) and all(p.grad is not None for p in generator.params)
+    assert all(p.grad is None for p in critic.params)
+    assert all(p.grad is not None for p in generator.params)
 
 
 @pytest.mark.parametrize("loss", adversarial.CRITIC)
 def test_pay_offs_of_a_critic_that_knows_nothing(loss):
     nothing = torch.zeros(8)
-    known = {"non-saturating": (2 * math.log(2), math.log(2)), "hinge": (2.0, 0.0), "least-squares": (1.0, 1.0)}[loss]
+    known = {
+        "non-saturating": (2 * math.log(2), math.log(2)),
+        "hinge": (2.0, 0.0),
+        "least-squares": (1.0, 1.0),
+        "relativistic": (math.log(2), math.log(2)),
+    }[loss]
     assert float(adversarial.CRITIC[loss](nothing, nothing)) == pytest.approx(known[0])
-    assert float(adversarial.GENERATOR[loss](nothing)) == pytest.approx(known[1])
+    assert float(adversarial.GENERATOR[loss](nothing, nothing)) == pytest.approx(known[1])
 
 
 def test_r1_of_a_linear_critic_is_half_its_squared_slope():
     w = torch.tensor([3.0, 4.0])
-    assert float(adversarial.r1(lambda x: x @ w, torch.randn(5, 2))) == pytest.approx(12.5)
+    assert float(adversarial.slope(lambda x: x @ w, torch.randn(5, 2))) == pytest.approx(12.5)
 
 
 def test_the_critic_learns_the_log_ratio_of_two_gaussians():
@@ -74,7 +81,8 @@ def test_the_critic_learns_the_log_ratio_of_two_gaussians():
             opt.zero_grad()
             adversarial.saturating_free(line(real), line(fake_)).backward()
             opt.step()
-    assert line.weight.item() == pytest.approx(2, abs=0.3) and line.bias.item() == pytest.approx(0, abs=0.3)
+    assert line.weight.item() == pytest.approx(2, abs=0.3)
+    assert line.bias.item() == pytest.approx(0, abs=0.3)
 
 
 def test_it_learns_where_the_points_are():

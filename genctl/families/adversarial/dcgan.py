@@ -1,7 +1,8 @@
 """Deep convolutional GAN: a generator learns to draw what a critic takes for real.
 
 Radford, Metz and Chintala 2016, https://arxiv.org/abs/1511.06434. The game is that of Goodfellow et al. 2014,
-https://arxiv.org/abs/1406.2661; the optional R1 penalty that of Mescheder et al. 2018, https://arxiv.org/abs/1801.04406.
+https://arxiv.org/abs/1406.2661; the penalties R1 and R2 those of Mescheder et al. 2018, https://arxiv.org/abs/1801.04406; the
+relativistic pairs that keep all modes with them: Huang et al. 2024, https://arxiv.org/abs/2501.05441.
 """
 
 import itertools
@@ -39,12 +40,14 @@ class DCGAN(Family):
         """Batch normalisation in the critic (all but its first layer); off it goes well with r1."""
         conditional: bool = False
         """Draw and judge given the class label."""
-        loss: Literal["non-saturating", "hinge", "least-squares"] = "non-saturating"
+        loss: Literal["non-saturating", "hinge", "least-squares", "relativistic"] = "non-saturating"
         """The game's pay-off."""
         n_critic: int = Field(1, ge=1, le=100)
         """The critic's turns in a step."""
         r1: float = Field(0.0, ge=0, le=10_000)
         """Weight gamma of the penalty on the critic's gradient at real examples; 0: none."""
+        r2: float = Field(0.0, ge=0, le=10_000)
+        """The same at drawn examples."""
         r1_every: int = Field(1, ge=1, le=1000)
         """Steps between penalties, which are then so many times as heavy."""
 
@@ -66,7 +69,7 @@ class DCGAN(Family):
         else:
             hidden = [config.width] * config.depth
             self.generator = mlp([code, *hidden, spec.size], "relu")
-            self.critic = mlp([spec.size + classes, *hidden, 1], "silu")
+            self.critic = nn.Sequential(mlp([spec.size + classes, *hidden], "silu", last=True), _verdict(config.width, config))
 
     # --- the two halves ---
 
@@ -96,13 +99,17 @@ class DCGAN(Family):
             fake = self.draw(self._noise(len(batch)), batch.given)
         real_logits, fake_logits = self.judge(batch.x, batch.given), self.judge(fake, batch.given)
         total = game = adversarial.CRITIC[self.config.loss](real_logits, fake_logits)
-        if self.config.r1 and at.step % self.config.r1_every == 0:
-            total = game + self.config.r1 * self.config.r1_every * adversarial.r1(lambda x: self.judge(x, batch.given), batch.x)
+        if at.step % self.config.r1_every == 0:
+            for weight, x in ((self.config.r1, batch.x), (self.config.r2, fake)):
+                if weight:
+                    total = total + weight * self.config.r1_every * adversarial.slope(lambda x: self.judge(x, batch.given), x)
         return Loss(total, game=game, real_logit=real_logits.mean(), fake_logit=fake_logits.mean())
 
     def generator_loss(self, batch: Batch, at: Progress) -> Loss:
         fake = self.draw(self._noise(len(batch)), batch.given)
-        return Loss(adversarial.GENERATOR[self.config.loss](self.judge(fake, batch.given)))
+        paired = self.config.loss == "relativistic"
+        real_logits = self.judge(batch.x, batch.given) if paired else fake.new_zeros(())
+        return Loss(adversarial.GENERATOR[self.config.loss](real_logits, self.judge(fake, batch.given)))
 
     def stages(self) -> list[Stage]:
         critic = Player(name="critic", params=list(self.critic.parameters()), loss=self.critic_loss, repeat=self.config.n_critic)
@@ -150,8 +157,13 @@ def _critic(shape: tuple[int, ...], classes: int, config: DCGAN.Config) -> nn.Mo
         layers += [nn.Conv2d(a, b, 3 + (sizes[k][0] % 2 == 0 and sizes[k][1] % 2 == 0), stride=2, padding=1)]
         layers += [*normed(b, config.norm_critic and k > 0), nn.LeakyReLU(0.2)]
     h, w = sizes[-1]
-    layers += [nn.Flatten(), nn.Linear(widths[-1] * h * w, 1)]
+    layers += [nn.Flatten(), _verdict(widths[-1] * h * w, config)]
     return _init(nn.Sequential(*layers)) if config.norm_critic else nn.Sequential(*layers)
+
+
+def _verdict(size: int, config: DCGAN.Config) -> nn.Linear:
+    """The critic's last layer; where only differences of logits count it has no bias."""
+    return nn.Linear(size, 1, bias=config.loss != "relativistic")
 
 
 def _init(net: nn.Module) -> nn.Module:
