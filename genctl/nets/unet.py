@@ -127,17 +127,23 @@ class UNet(nn.Module):
 
 
 class TimedMLP(nn.Module):
-    """(B, D), emb (B, E) -> (B, D): residual layers of `width`, each told the embedding."""
+    """(B, D), emb (B, E) -> (B, D): residual layers of `width`, each told the embedding.
 
-    def __init__(self, size: int, width: int, depth: int, emb: int) -> None:
+    waves: x is read beside its sines and cosines at so many octaves, without which fine detail is learned slowly
+    (Tancik et al. 2020, https://arxiv.org/abs/2006.10739).
+    """
+
+    def __init__(self, size: int, width: int, depth: int, emb: int, waves: int = 0) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(size, width), nn.Linear(width, size)
+        self.waves = waves
+        self.first, self.last = nn.Linear(size * (1 + 2 * waves), width), nn.Linear(width, size)
         self.told = nn.ModuleList([nn.Linear(emb, width) for _ in range(depth)])
         self.layers = nn.ModuleList([mlp([width, width, width], "silu") for _ in range(depth)])
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h: Tensor = self.first(x)
+        angles = [x * 2.0**k for k in range(self.waves)]
+        h: Tensor = self.first(torch.cat([x, *(a.sin() for a in angles), *(a.cos() for a in angles)], 1))
         for told, layer in zip(self.told, self.layers, strict=True):
             h = h + layer(F.silu(h + told(emb)))
         out: Tensor = self.last(F.silu(h))

@@ -61,6 +61,8 @@ class DDPM(Family):
         """Rows of numbers: units of a layer; both: of the time's embedding."""
         depth: int = Field(3, ge=1, le=32)
         """Rows of numbers: residual layers."""
+        waves: int = Field(4, ge=0, le=16)
+        """Rows of numbers: octaves of sines and cosines beside x."""
         dropout: float = Field(0.0, ge=0, lt=1)
         """Images: inside the residual blocks."""
         conditional: bool = False
@@ -78,7 +80,7 @@ class DDPM(Family):
                 spec.shape, config.channels, config.width, config.blocks, config.patch, config.attention, config.dropout
             )
         else:
-            self.net = TimedMLP(spec.size, config.width, config.depth, config.width)
+            self.net = TimedMLP(spec.size, config.width, config.depth, config.width, config.waves)
         self.unknown = 0  # the label that says nothing
         if config.conditional:
             label = spec.given.get("label")
