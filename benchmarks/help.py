@@ -1,6 +1,6 @@
 """Start-up: CPU time of `genctl --help` against `transformers --help` and the floor, `import typer`, interleaved.
 
-    python benchmarks/help.py            goal: 12 times quicker than transformers
+python benchmarks/help.py            goal: 12 times quicker than transformers
 """
 
 import resource

@@ -1,6 +1,6 @@
 """The loop itself: a run with EMA, journal, guards and checkpoints every 500 steps against the bare step of the same network.
 
-    python benchmarks/loop.py            goal: at most 1.05 times the bare step's time
+python benchmarks/loop.py            goal: at most 1.05 times the bare step's time
 """
 
 import sys
@@ -12,15 +12,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.timing import interleave, table
+from genctl import checkpoint
+from genctl.config import Tree
 from genctl.contract import Progress, Spec
 from genctl.data import Dataset, tensors
 from genctl.device import Place
 from genctl.maths import noise
 from genctl.recipe import resolve
-from genctl.config import Tree
 from genctl.tasks.bench import _Silent
 from genctl.training.run import Run, Trainer
-from genctl import checkpoint
 
 STEPS, BATCH = 1000, 100
 
@@ -67,4 +67,11 @@ def bare(data: Dataset) -> int:
 
 if __name__ == "__main__":
     data = dataset()
-    print(table("The loop: VAE 784-512-16, batch 100", "steps/s", interleave({"shipped run": lambda: shipped(data), "bare step": lambda: bare(data)}), "bare step"))
+    print(
+        table(
+            "The loop: VAE 784-512-16, batch 100",
+            "steps/s",
+            interleave({"shipped run": lambda: shipped(data), "bare step": lambda: bare(data)}),
+            "bare step",
+        )
+    )

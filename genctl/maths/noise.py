@@ -48,7 +48,7 @@ def stream(*key: object, shard: Shard = Shard()) -> Iterator[None]:
 def _seed_global(seed: int) -> None:
     """torch.manual_seed without the stack trace that it formats for a CUDA which was never used (a third of a small step)."""
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(seed)

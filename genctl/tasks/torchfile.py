@@ -170,11 +170,11 @@ def walk(data: bytes, at: int) -> tuple[Any, int]:
             n = int(name[-1])
             stack[-n:] = [tuple(stack[-n:])]
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            memo[arg] = stack[-1]
+            memo[int(arg or 0)] = stack[-1]
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(memo[arg])
+            stack.append(memo[int(arg or 0)])
         elif name == "SETITEM":
             value, key = stack.pop(), stack.pop()
             stack[-1][key] = value
