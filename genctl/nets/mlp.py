@@ -3,7 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from genctl.nets.norm import BatchNorm
 
@@ -23,3 +24,12 @@ def mlp(sizes: Sequence[int], activation: str = "relu", last: bool = False, norm
             layers += [BatchNorm(b)] if norm else []
             layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers)
+
+
+def waves(x: Tensor, octaves: int) -> Tensor:
+    """(B, D) -> (B, D (1 + 2 octaves)): x beside its sines and cosines, without which fine detail is learned slowly.
+
+    Tancik et al. 2020, https://arxiv.org/abs/2006.10739.
+    """
+    angles = [x * 2.0**k for k in range(octaves)]
+    return torch.cat([x, *(a.sin() for a in angles), *(a.cos() for a in angles)], 1)

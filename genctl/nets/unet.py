@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genctl.nets.mlp import mlp
+from genctl.nets.mlp import mlp, waves
 
 
 def sinusoids(t: Tensor, width: int, period: float = 10_000) -> Tensor:
@@ -129,21 +129,19 @@ class UNet(nn.Module):
 class TimedMLP(nn.Module):
     """(B, D), emb (B, E) -> (B, D): residual layers of `width`, each told the embedding.
 
-    waves: x is read beside its sines and cosines at so many octaves, without which fine detail is learned slowly
-    (Tancik et al. 2020, https://arxiv.org/abs/2006.10739).
+    octaves: x is read beside its sines and cosines at so many octaves.
     """
 
-    def __init__(self, size: int, width: int, depth: int, emb: int, waves: int = 0) -> None:
+    def __init__(self, size: int, width: int, depth: int, emb: int, octaves: int = 0) -> None:
         super().__init__()
-        self.waves = waves
-        self.first, self.last = nn.Linear(size * (1 + 2 * waves), width), nn.Linear(width, size)
+        self.octaves = octaves
+        self.first, self.last = nn.Linear(size * (1 + 2 * octaves), width), nn.Linear(width, size)
         self.told = nn.ModuleList([nn.Linear(emb, width) for _ in range(depth)])
         self.layers = nn.ModuleList([mlp([width, width, width], "silu") for _ in range(depth)])
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        angles = [x * 2.0**k for k in range(self.waves)]
-        h: Tensor = self.first(torch.cat([x, *(a.sin() for a in angles), *(a.cos() for a in angles)], 1))
+        h: Tensor = self.first(waves(x, self.octaves))
         for told, layer in zip(self.told, self.layers, strict=True):
             h = h + layer(F.silu(h + told(emb)))
         out: Tensor = self.last(F.silu(h))

@@ -19,7 +19,7 @@ from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, 
 from genctl.errors import GenctlError
 from genctl.maths import adversarial, noise
 from genctl.nets.conv import Crop, normed, pyramid
-from genctl.nets.mlp import mlp
+from genctl.nets.mlp import mlp, waves
 
 
 class DCGAN(Family):
@@ -34,6 +34,8 @@ class DCGAN(Family):
         """Channels of the finest layer, doubled at each halving of the picture; units of each layer for rows of numbers."""
         depth: int = Field(3, ge=1, le=16)
         """Hidden layers of the two MLPs (rows of numbers only); pictures are halved until they are 4 pixels or less."""
+        waves: int = Field(2, ge=0, le=16)
+        """The critic reads rows of numbers beside their sines and cosines at so many octaves."""
         norm: bool = True
         """Batch normalisation in the generator."""
         norm_critic: bool = True
@@ -69,7 +71,9 @@ class DCGAN(Family):
         else:
             hidden = [config.width] * config.depth
             self.generator = mlp([code, *hidden, spec.size], "relu")
-            self.critic = nn.Sequential(mlp([spec.size + classes, *hidden], "silu", last=True), _verdict(config.width, config))
+            self.critic = nn.Sequential(
+                mlp([spec.size * (1 + 2 * config.waves) + classes, *hidden], "silu", last=True), _verdict(config.width, config)
+            )
 
     # --- the two halves ---
 
@@ -86,7 +90,7 @@ class DCGAN(Family):
             planes = [c[:, :, None, None].expand(-1, -1, *x.shape[2:]) for c in self._label(given)]
             out: Tensor = self.critic(torch.cat([x, *planes], 1))
         else:
-            out = self.critic(torch.cat([x, *self._label(given)], 1))
+            out = self.critic(torch.cat([waves(x, self.config.waves), *self._label(given)], 1))
         return out.flatten()
 
     def _label(self, given: Given | None) -> list[Tensor]:
