@@ -16,6 +16,7 @@ from genctl.errors import GenctlError, safe_text
 
 MAX_BYTES = 2**30  # of text in all
 MAX_FILES = 100_000
+BLOCK = 4 * 2**20  # characters that are numbered at once
 MAX_SYMBOLS = 8_000  # the table of characters travels in every checkpoint's header
 
 
@@ -107,12 +108,17 @@ def symbols(data: bytes, tokenise: str) -> tuple[Tensor, dict[str, Any], int]:
     if tokenise == "bytes":
         return torch.frombuffer(bytearray(data), dtype=torch.uint8), {"bytes": True}, 256
     text = data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    points = torch.frombuffer(bytearray(text.encode("utf-32-le")), dtype=torch.int32)
-    known, row = torch.unique(points, return_inverse=True)
+    known = torch.tensor(sorted(map(ord, set(text))), dtype=torch.int32)
     if len(known) > MAX_SYMBOLS:
         raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes")
     small = torch.uint8 if len(known) <= 256 else torch.int16
-    return row.to(small), {"symbols": [chr(c) for c in known.tolist()]}, len(known)
+    number = torch.zeros(int(known[-1]) + 1 if len(known) else 0, dtype=small)
+    number[known.long()] = torch.arange(len(known)).to(small)
+    row = torch.empty(len(text), dtype=small)
+    for start in range(0, len(text), BLOCK):  # code points take four bytes each
+        points = torch.frombuffer(bytearray(text[start : start + BLOCK].encode("utf-32-le")), dtype=torch.int32)
+        row[start : start + BLOCK] = number[points]
+    return row, {"symbols": [chr(c) for c in known.tolist()]}, len(known)
 
 
 # --- symbols to windows ------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_34_as_a_process(number, tmp_path, figure):
     run, times = tmp_path / "run", tools.times(5)
     for k in range(times):
         out = run.with_name(f"run{k}")
-        child = tools.start("train", *TINY, "train.steps=100000", "train.save_every=1000", "--out", out, "--progress", "none")
+        child = tools.start("train", *TINY, "train.steps=100000", "train.save_every=1000", "--out", out)
         tools.wait_for(child, "run ")
         time.sleep(1 + 0.37 * k)
         started = time.monotonic()
