@@ -87,7 +87,7 @@ def test_the_critic_learns_the_log_ratio_of_two_gaussians():
 
 def test_it_learns_where_the_points_are():
     """Two far points: after a few hundred steps the samples lie near both."""
-    model = build(DCGAN, {"latent": 2, "width": 32, "depth": 2, "r1": 0.1}, ROW)
+    model = build(DCGAN, {"latent": 2, "width": 32, "depth": 2, "loss": "relativistic", "r1": 1.0, "r2": 1.0}, ROW)
     centre = torch.tensor([[-2.0, 0.0], [2.0, 0.0]])
 
     from genctl.recipe import Train
