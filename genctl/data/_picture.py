@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from genctl.errors import safe_text
@@ -36,6 +36,8 @@ def decode(stream: IO[bytes], size: int, channels: int) -> Tensor:
                 return _convert(picture, size, channels)
     except Unusable:
         raise
+    except UnidentifiedImageError:
+        raise Unusable("not a picture of a known kind") from None
     except Image.DecompressionBombError:
         raise Unusable(f"too many pixels, limit {MAX_PIXELS:,}") from None
     except Exception as e:  # decoders raise SyntaxError, struct.error, OSError and more; all mean that the file is bad

@@ -78,7 +78,7 @@ def open(config: Config) -> Dataset:
         raise GenctlError("data-bad", what, "mend or remove them, or raise data.max_bad")
     notes = [f"warning[data-bad]: {len(bad)} of {len(items)} images skipped: {'; '.join(bad[:5])}"] if bad else []
     if len(kept) == 1:
-        notes.append("warning[data-few]: one image; every batch repeats it, and it is its own validation and test")
+        notes.append("warning[data-few]: one image is its own validation and test")
     return _split(config, x, _beneath([i.place.parent for i in kept]), tuple(notes))
 
 
