@@ -153,13 +153,17 @@ class RealNVP(Family):
 
 
 class Coupling(nn.Module):
-    """moved <- moved * exp(s(kept)) + t(kept), which leaves `kept` as it is   (eq. 7, 8). Starts as the identity."""
+    """moved <- moved * exp(s(kept)) + t(kept), which leaves `kept` as it is   (eq. 7, 8).
+
+    Starts near the identity, not at it: where the halves of the data are independent, as on a grid, the identity is a saddle point
+    that training does not leave.
+    """
 
     def __init__(self, kept: int, moved: int, config: RealNVP.Config) -> None:
         super().__init__()
         self.bound = config.bound
         self.net = mlp([kept, *config.hidden, 2 * moved], config.activation)
-        nn.init.zeros_(self.net[-1].weight)
+        nn.init.normal_(self.net[-1].weight, std=0.01)
         nn.init.zeros_(self.net[-1].bias)
 
     def terms(self, kept: Tensor) -> tuple[Tensor, Tensor]:
