@@ -84,7 +84,7 @@ PARTS = {"families": families, "commands": commands}
 
 def filled(text: str) -> str:
     for name, make in PARTS.items():
-        text = re.sub(f"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, make=make: m[1] + make() + m[2], text, flags=re.S)
+        text = re.sub(f"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, make=make: m[1] + make() + "\n" + m[2], text, flags=re.S)
     return text
 
 

@@ -13,7 +13,7 @@ from genctl.contract import Spec
 from genctl.media import Note
 
 GRID = 100  # images shown in a grid
-SMALL = 160  # small images are enlarged, pixel by pixel, until their grid is at least this wide
+SMALL = 480  # small images are enlarged, pixel by pixel, until their grid is at least this wide
 
 
 def to_pil(x: Tensor) -> Image.Image:

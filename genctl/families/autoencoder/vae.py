@@ -74,6 +74,7 @@ class VAE(Family):
         unit = config.likelihood == "bernoulli" or (config.likelihood == "auto" and spec.levels > 0)
         self.log_sigma = None if unit else nn.Parameter(torch.zeros(()))  # of p(x | z)
         self.code = Spec(shape=(config.latent,))
+        self.range = (0.0, 1.0) if spec.levels else (None, math.inf)
 
     # --- the two halves ---
 
@@ -104,10 +105,10 @@ class VAE(Family):
 
     def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
         """The mean of p(x | z) for images, a draw of it for vectors and binary images."""
-        out = self.decode(noise.randn(n, self.config.latent, device=self.device))
-        if self.log_sigma is not None:
-            return out + self.log_sigma.exp() * noise.randn(*out.shape, device=out.device)
-        return noise.bernoulli(out) if self.spec.levels == 2 else out
+        out = self.decode(noise.randn(n, self.config.latent, device=self.device)).clamp(*self.range)
+        if self.spec.levels == 2:
+            return noise.bernoulli(out)
+        return out if self.spec.levels else out + self.log_sigma.exp() * noise.randn(*out.shape, device=out.device)
 
     # --- powers ---
 
