@@ -14,7 +14,7 @@ from genctl.contract import Batch, Spec
 from genctl.data import DataConfig, Dataset, Split, fingerprint
 from genctl.errors import GenctlError, safe_text
 
-MAX_BYTES = 2**30  # of text in all
+MAX_BYTES = 200 * 2**20  # of text in all: it lives in memory, and no process should pass a gigabyte for it
 MAX_FILES = 100_000
 BLOCK = 4 * 2**20  # characters that are numbered at once
 MAX_SYMBOLS = 8_000  # the table of characters travels in every checkpoint's header
@@ -83,7 +83,9 @@ def _zip(path: Path) -> list[tuple[str, bytes]]:
 
 
 def _large(name: str) -> GenctlError:
-    return GenctlError("limit", f"{safe_text(name)}: more than {MAX_BYTES // 2**20} MB of text or {MAX_FILES:,} files")
+    return GenctlError(
+        "limit", f"{safe_text(name)}: more than {MAX_BYTES // 2**20} MB of text or {MAX_FILES:,} files", "train on a part of it"
+    )
 
 
 def _line(data: bytes) -> bytes:
