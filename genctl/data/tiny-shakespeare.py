@@ -11,6 +11,14 @@ from genctl.data._tokens import TextConfig, dataset, read
 
 WANTS = "input.txt"
 
+REMOTE = {  # file: (mirrors, size and sha256)
+    "input.txt": (
+        ["https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"],
+        1_115_394,
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    )
+}
+
 
 class Config(TextConfig):
     name: Literal["tiny-shakespeare"] = "tiny-shakespeare"
