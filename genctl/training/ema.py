@@ -18,13 +18,14 @@ class EMA:
         self.decay = decay
         self.weights = dict(model.named_parameters())
         self.average: dict[str, Tensor] = {k: p.detach().clone() for k, p in self.weights.items()}
+        self._pairs = list(self.average.values()), [p.detach() for p in self.weights.values()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         if not self.average:  # a model of buffers alone
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.weights.values()], 1 - decay)
+        torch._foreach_lerp_(*self._pairs, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:

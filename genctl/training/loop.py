@@ -6,7 +6,7 @@ from step k computes what it would have computed had it never stopped.
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,29 +67,31 @@ class Seat:
         parts = batch.split(s.train.accumulate) if learns and s.train.accumulate > 1 else [batch]
         alone = len(parts) * s.world.size == 1
         unit = len(parts[0])  # keeps the scaled loss near its own size in half precision
-        weight = torch.zeros((), device=s.device)
-        sums: dict[str, Tensor] = {}
+        weight = torch.zeros(())
+        logs: dict[str, Tensor] = {}
         for k, part in enumerate(parts):
             shard = noise.Shard(s.world.rank * len(parts) + k, s.world.size * len(parts))
             with (
                 noise.stream(*key, shard=shard),
                 torch.set_grad_enabled(learns),
-                torch.autocast(s.device.type, s.dtype, enabled=s.dtype is not None),
+                torch.autocast(s.device.type, s.dtype) if s.dtype else nullcontext(),
             ):
                 loss = self.loss(part, at)
             if loss is None:
                 return None
-            w = torch.as_tensor(len(part) if loss.weight is None else loss.weight, dtype=torch.float32, device=s.device)
+            values = {"loss": loss.total.detach(), **loss.parts}
+            if alone:
+                logs, total = values, loss.total
+            else:
+                w = torch.as_tensor(len(part) if loss.weight is None else loss.weight, dtype=torch.float32, device=s.device)
+                weight = weight + w
+                logs = {name: logs.get(name, 0) + value * w for name, value in values.items()}
+                total = loss.total * (w / unit)
             if learns:
-                self.scaler.scale(loss.total if alone else loss.total * (w / unit)).backward()  # type: ignore[no-untyped-call]
-            weight += w
-            for name, value in {"loss": loss.total.detach(), **loss.parts}.items():
-                sums[name] = sums.get(name, 0) + (value if alone else value * w)
-        if alone:
-            logs = sums
-        else:
-            self.setting.world.sum(weight)
-            logs = {k: s.world.sum(v) / weight for k, v in sums.items()}
+                self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        if not alone:
+            weight = s.world.sum(weight)
+            logs = {k: s.world.sum(v) / weight for k, v in logs.items()}
         if learns:
             logs["grad_norm"] = self.update(at, logs["loss"], None if alone else unit / weight)
         return logs
@@ -107,7 +109,8 @@ class Seat:
         if s.train.clip:
             shrink = (s.train.clip / (norm + 1e-6)).clamp(max=1.0)
             scale = shrink if scale is None else scale * shrink
-        bad = (~(torch.isfinite(norm) & torch.isfinite(loss))).float()
+        both = norm + loss
+        bad = (both - both).ne(0).float()  # the difference is NaN where either was not finite
         self.bad = bad if s.skip_nonfinite else self.bad.maximum(bad)
         optim.set_rate(self.optimizers, optim.rate(s.train, at))
         host = s.device.type == "cpu"  # there a flag is read without waiting; elsewhere the fused step reads it

@@ -39,7 +39,8 @@ def build(player: Player, train: Train, names: dict[int, str]) -> list[torch.opt
             params = [p for p in params if id(p) not in held]
     if params:
         decayed, plain = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
-        groups = [{"params": g, "weight_decay": w} for g, w in ((decayed, train.weight_decay), (plain, 0.0)) if g]
+        apart = ((decayed, train.weight_decay), (plain, 0.0)) if train.weight_decay else ((params, 0.0),)
+        groups = [{"params": g, "weight_decay": w} for g, w in apart if g]
         if train.optimizer == "sgd":
             out.append(torch.optim.SGD(groups, lr=lr, momentum=train.betas[0] if train.betas[0] < 1 else 0.0, fused=True))
         else:
