@@ -6,7 +6,7 @@ A recipe states only what differs from the defaults, which live in the classes h
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, create_model
 
@@ -94,10 +94,8 @@ class Limits(Settings):
 class Expect(Settings):
     """What the recipe is known to reach, and what others report."""
 
-    metric: str
-    """A metric of `genctl list metrics`, or one field of its result (`nll.nats`)."""
-    target: str = Field(pattern=r"^(<=|>=|<|>) *-?[0-9.]+(e-?[0-9]+)?$")
-    """For example `<= 87.5`."""
+    targets: dict[str, Annotated[str, Field(pattern=r"^(<=|>=|<|>) *-?[0-9.]+(e-?[0-9]+)?$")]] = Field(min_length=1)
+    """By metric of `genctl list metrics`, or one field of its result: `nll.nats: "<= 87.5"`."""
     minutes: float = Field(gt=0)
     """Training time on two CPU cores."""
     published: str = ""

@@ -14,8 +14,7 @@ family: mixture
 data: {{name: toy2d, count: 500}}
 train: {{steps: 20, batch: 100}}
 expect:
-  metric: {metric}
-  target: "{target}"
+  targets: {{{metric}: "{target}"}}
   minutes: 1
   published: "0.3"
   source: "a paper"
@@ -113,3 +112,15 @@ def test_a_recipe_without_expectations_is_a_usage_error(tmp_path):
     path.write_text("family: mixture\ndata: {name: toy2d}\n")
     with pytest.raises(GenctlError, match="expect"):
         once(tmp_path, str(path))
+
+
+def test_two_targets_are_two_records_and_families_meet_on_made_data(tmp_path):
+    name = recipe(tmp_path, metric="truth.kl", target="<= 100")
+    path = tmp_path / "mix.yaml"
+    path.write_text(path.read_text().replace('"<= 100"}', '"<= 100", truth.modes: ">= 9"}'))
+    records, _ = once(tmp_path, name)
+    assert [(r["metric"], r["met"]) for r in records] == [("truth.kl", True), ("truth.modes", False)]
+    text = (tmp_path / "docs" / "results.md").read_text()
+    (row,) = [line for line in text.split("The toy suite")[1].splitlines() if "| mixture |" in line]
+    assert "toy2d ring8" in row
+    assert "of 8" in row

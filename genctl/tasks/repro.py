@@ -39,7 +39,7 @@ class Request:
 
 
 def repro(ask: Request, report: Report) -> list[dict[str, Any]]:
-    """One record a recipe, each written down as soon as it is known. Raises GenctlError (usage and what train and eval raise)."""
+    """One record a target, each recipe's written down as soon as they are known. Raises GenctlError (usage and what train and eval raise)."""
     chosen = ask.names or [name for name, path in catalog.recipes().items() if recipe.read(str(path))[0].expect]
     if not chosen:
         raise GenctlError("usage", "no shipped recipe has an `expect` section", "genctl repro RECIPE")
@@ -48,11 +48,12 @@ def repro(ask: Request, report: Report) -> list[dict[str, Any]]:
     plans = {name: _plan(name) for name in chosen}
     records = []
     for name, plan in plans.items():
-        record = _one(name, plan, ask, report)
-        records.append(record)
-        write(ask.out or home(), [record])
-        verdict = "met" if record["met"] else "MISSED"
-        report.say(f"{name}: {record['metric']} {record['figure']:.4g}, target {record['target']} {verdict}")
+        found = _one(name, plan, ask, report)
+        records += found
+        write(ask.out or home(), found)
+        for record in found:
+            verdict = "met" if record["met"] else "MISSED"
+            report.say(f"{name}: {record['metric']} {scores.figure(record['figure'])}, target {record['target']} {verdict}")
     return records
 
 
@@ -60,13 +61,13 @@ def _plan(name: str) -> Recipe:
     plan, _ = recipe.read(name)
     if plan.expect is None:
         raise GenctlError("usage", f"recipe '{safe_text(name)}' has no `expect` section: there is nothing to compare with")
-    _gate(plan.expect)
+    _gates(plan.expect)
     return plan
 
 
-def _gate(expect: Expect) -> stamp.Target:
-    """The recipe's target in the grammar of --fail-if."""
-    return stamp.target(f"{expect.metric} {expect.target}")
+def _gates(expect: Expect) -> list[stamp.Target]:
+    """The recipe's targets in the grammar of --fail-if."""
+    return [stamp.target(f"{metric} {target}") for metric, target in expect.targets.items()]
 
 
 def home() -> Path:
@@ -78,14 +79,14 @@ def home() -> Path:
 # --- one recipe --------------------------------------------------------------------------------------------------------------
 
 
-def _one(name: str, plan: Recipe, ask: Request, report: Report) -> dict[str, Any]:
+def _one(name: str, plan: Recipe, ask: Request, report: Report) -> list[dict[str, Any]]:
     expect = plan.expect
     assert expect is not None
-    gate, title = _gate(expect), Path(name).stem
+    gates = _gates(expect)
     where, minutes = (ask.ckpt, _minutes(ask.ckpt)) if ask.ckpt else _train(name, plan, ask, report)
     _same_recipe(plan, where, report.say)
     score = scores.Request(
-        metrics=[gate.metric],
+        metrics=list(dict.fromkeys(gate.metric for gate in gates)),
         ckpt=where,
         n=expect.n or None,
         weights=ask.weights,
@@ -94,16 +95,24 @@ def _one(name: str, plan: Recipe, ask: Request, report: Report) -> dict[str, Any
         folder=where / "samples" if (where / "samples").is_dir() else None,
     )
     found = scores.evaluate(score, report.say)["results"]
+    return [_record(Path(name).stem, plan, gate, target, found, minutes) for gate, target in zip(gates, expect.targets.items(), strict=True)]
+
+
+def _record(
+    title: str, plan: Recipe, gate: stamp.Target, target: tuple[str, str], found: dict[str, Any], minutes: float | None
+) -> dict[str, Any]:
+    expect = plan.expect
+    assert expect is not None
     result, figure = found[gate.metric], gate.figure(found)
     se = result.get(f"{gate.field}_se", result["se"] if figure == result["value"] else None)
     return {
         "recipe": title,
         "family": plan.family,
-        "metric": expect.metric,
+        "metric": target[0],
         "figure": figure if math.isfinite(figure) else str(figure),
         "se": se,
         "floor": result["floor"],
-        "target": expect.target,
+        "target": target[1],
         "met": math.isfinite(figure) and gate.holds(found),
         "published": expect.published,
         "source": expect.source,
@@ -204,7 +213,26 @@ def tables(records: list[dict[str, Any]]) -> list[str]:
                 f"`{r['stamp']['id']}`",
             ]
             out.append("| " + " | ".join(cells) + " |")
-    return out
+    return out + toys(records)
+
+
+def toys(records: list[dict[str, Any]]) -> list[str]:
+    """Every family on made data beside the others. Modes and quality compare between rows of one set; distances only if of one kind."""
+    lines = {}
+    for r in records:
+        if r["metric"].split(".")[0] == "truth":
+            found = r["result"]
+            kind = next(k for k in ("tv", "kl", "kl_knn") if k in found)
+            distance = f"{kind} {scores.figure(found[kind])} ({found['tv_is'] if kind == 'tv' else found['is']})"
+            modes = f"{found['modes']} of {found['modes_of']}" if "modes" in found else ""
+            quality = f"{found['high_quality']:.1%} (truth {found['high_quality_truth']:.1%})"
+            shape = r["stamp"]["settings"].get("shape", "")
+            cells = f"{r['stamp']['data']} {shape}".strip(), r["family"], r["recipe"], distance, modes, quality
+            lines[cells[0], r["recipe"]] = "| " + " | ".join(cells) + " |"
+    if not lines:
+        return []
+    head = ["", "## The toy suite", "", "Distances of one kind compare, others do not; `docs/scores.md` says what each is.", ""]
+    return [*head, "| data | family | recipe | distance | modes | high quality |", "|" + " --- |" * 6, *(lines[k] for k in sorted(lines))]
 
 
 def _about(s: dict[str, Any]) -> str:

@@ -173,7 +173,7 @@ WRONG = [
     ("train: {seed: -1}", "train.seed"), ("model: {latent: 0}", "model.latent"), ("model: {latent: 8.0}", "model.latent"),
     ("model: {hidden: 5}", "model.hidden"), ("model: {hidden: [a]}", "model.hidden.0"), ("model: {nothing: 1}", "model.nothing"),
     ("sample: {chunk: 0}", "sample.chunk"), ("guard: {nonfinite: maybe}", "guard.nonfinite"), ("data: {name: digit}", "data.name"),
-    ("data: {}", "data"), ("data: digits", "data"), ("expect: {metric: fid}", "expect.target"), ("limits: {memory_gb: -1}", "limits.memory_gb"),
+    ("data: {}", "data"), ("data: digits", "data"), ("expect: {minutes: 1}", "expect.targets"), ("limits: {memory_gb: -1}", "limits.memory_gb"),
     ("data: {name: digits, paht: x}", "data.paht"), ('data: {name: digits, path: "\\ud800"}', ""),
 ]  # fmt: skip
 
