@@ -20,7 +20,8 @@ from genctl.device import Place
 from genctl.maths import noise
 from genctl.recipe import resolve
 from genctl.tasks.bench import _Silent
-from genctl.training.run import Run, Trainer
+from genctl.training.run import Run
+from genctl.training.trainer import Trainer
 
 STEPS, BATCH = 1000, 100
 

@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the checkout, when genctl is not installed
 
-from genctl import checkpoint
+from genctl import checkpoint, durable
 
 MANIFEST = {"world_size": 1, "threads": 1, "state": {"alike": 0, "scalers": {}}}
 
@@ -40,10 +40,10 @@ def raw_write(path: Path, data: bytes) -> None:
     os.close(fd)
 
 
-def durable(mb: int, repeat: int, folder: Path) -> dict[str, object]:
+def saved(mb: int, repeat: int, folder: Path) -> dict[str, object]:
     model, resume = tensors(mb)
     home = folder / "checkpoints"
-    checkpoint.make_home(home)
+    durable.make_home(home)
     meta = {"format": 1, "family": "vae", "step": 0}
     noise = os.urandom(mb * 10**6)
     raws, saves = [], []
@@ -53,11 +53,11 @@ def durable(mb: int, repeat: int, folder: Path) -> dict[str, object]:
         raws.append(time.perf_counter() - started)
         (folder / "raw").unlink()
         started = time.perf_counter()
-        files = {checkpoint.MODEL: checkpoint.pieces(model, meta), checkpoint.RESUME: checkpoint.pieces(resume, meta, seal=False)}
-        checkpoint.save(home, k + 1, files, MANIFEST)
-        checkpoint.point_latest(home, k + 1)
+        files = {durable.MODEL: checkpoint.pieces(model, meta), durable.RESUME: checkpoint.pieces(resume, meta, seal=False)}
+        durable.save(home, k + 1, files, MANIFEST)
+        durable.point_latest(home, k + 1)
         saves.append(time.perf_counter() - started)
-        checkpoint.retain(home, 1)
+        durable.retain(home, 1)
     raw, save = statistics.median(raws[1:]), statistics.median(saves[1:])
     return {
         "mb": mb,
@@ -71,7 +71,7 @@ def durable(mb: int, repeat: int, folder: Path) -> dict[str, object]:
 def share_of_training(folder: Path, recipe_name: str, steps: int) -> dict[str, object]:
     """The time inside save() over the time of the whole run, at the default save_every (a tenth of the run)."""
     from genctl.tasks import train
-    from genctl.training.run import Trainer
+    from genctl.training.trainer import Trainer
 
     spent, real = [], Trainer.save
 
@@ -105,7 +105,7 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "durable": durable(args.mb, args.repeat, Path(folder)),
+                    "durable": saved(args.mb, args.repeat, Path(folder)),
                     "training": share_of_training(Path(folder), args.recipe, args.steps),
                 },
                 indent=1,

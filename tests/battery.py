@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genctl import catalog, checkpoint, powers, recipe
+from genctl import catalog, checkpoint, durable, powers, recipe
 from genctl.config import Tree
 from genctl.contract import Batch, Family, Model, Progress, Spec
 from genctl.data import Dataset, tensors
 from genctl.device import Place
 from genctl.maths import noise, sampling
 from genctl.training import loop
-from genctl.training.run import Run, Trainer
+from genctl.training.run import Run
+from genctl.training.trainer import Trainer
 
 CPU = Place(torch.device("cpu"), None, "test")
 
@@ -272,7 +273,7 @@ def check_accumulation(cls: type[Model], model: dict[str, Any], spec: Spec, batc
 
 def run_training(
     cls: type[Model], model: dict[str, Any], spec: Spec, path: Path, steps: int, resume: bool = False, **train: Any
-) -> checkpoint.Step:
+) -> durable.Step:
     """Trains a run on made data through the shipped machinery, fresh or on from its newest checkpoint."""
     settings = plan(cls, model, steps=steps, **train)
     run, dataset = Run(path), fake_dataset(spec)
@@ -281,10 +282,10 @@ def run_training(
     trainer = Trainer(run, settings, dataset, net, CPU, Quiet())
     run.claim(fresh=not resume)
     try:
-        trainer.fit(checkpoint.newest(run.checkpoints, print) if resume else None)
+        trainer.fit(durable.newest(run.checkpoints, print) if resume else None)
     finally:
         run.release()
-    step = checkpoint.newest(run.checkpoints, print)
+    step = durable.newest(run.checkpoints, print)
     assert step
     return step
 
@@ -296,9 +297,9 @@ def check_resume(
     keys = {"batch": 16, "ema": 0.9, "sample_every": 1000, "valid_every": 1000, "keep": 100, **train}
     whole = run_training(cls, model, spec, tmp_path / "whole", steps, save_every=steps, **keys)
     run_training(cls, model, spec, tmp_path / "parts", steps, save_every=cut, **keys)
-    for number in checkpoint.steps(tmp_path / "parts" / "checkpoints"):
+    for number in durable.steps(tmp_path / "parts" / "checkpoints"):
         if number > cut:
-            checkpoint.FS().remove(tmp_path / "parts" / "checkpoints" / f"step-{number:010d}")
+            durable.FS().remove(tmp_path / "parts" / "checkpoints" / f"step-{number:010d}")
     parts = run_training(cls, model, spec, tmp_path / "parts", steps, resume=True, save_every=cut, **keys)
     assert whole.number == parts.number == steps
     for a, b in ((whole.model, parts.model), (whole.resume, parts.resume)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from genctl import catalog, checkpoint, recipe
+from genctl import catalog, durable, recipe
 from genctl.config import Tree
 from genctl.contract import Spec
 
@@ -88,4 +88,4 @@ def train_case(name: str, where: Path, **train: Any) -> Path:
     where.mkdir(parents=True)
     here("train", case(name).write(where / "recipe.yaml", **train), "--out", where / "run", "--device", "cpu")
     home = where / "run" / "checkpoints"
-    return home / f"step-{checkpoint.steps(home)[0]:010d}" / checkpoint.MODEL
+    return home / f"step-{durable.steps(home)[0]:010d}" / durable.MODEL

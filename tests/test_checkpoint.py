@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from genctl import checkpoint, header
+from genctl import checkpoint, durable, header
 from genctl.errors import GenctlError
 from tests.cases import train_case
 
@@ -70,16 +70,16 @@ def test_what_a_path_means(tmp_path):
     model = train_case("vae-mlp", tmp_path / "a", steps=3, save_every=1)
     run = tmp_path / "a" / "run"
     for path in (run, model.parent, model):
-        assert checkpoint.locate(path, print) == model
-    assert checkpoint.steps(run / "checkpoints") == [3, 2, 1]
-    checkpoint.retain(run / "checkpoints", 2)
-    assert checkpoint.steps(run / "checkpoints") == [3, 2]
+        assert durable.locate(path, print) == model
+    assert durable.steps(run / "checkpoints") == [3, 2, 1]
+    durable.retain(run / "checkpoints", 2)
+    assert durable.steps(run / "checkpoints") == [3, 2]
 
 
 def test_saving_the_same_step_twice_changes_nothing(tmp_path):
     model = train_case("vae-mlp", tmp_path / "a", steps=2)
     home, before = model.parent.parent, model.stat()
-    checkpoint.save(home, 2, {}, {})
+    durable.save(home, 2, {}, {})
     assert model.stat() == before
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from genctl import checkpoint
+from genctl import checkpoint, durable
 from genctl.contract import Memory
 from genctl.maths import noise
 from genctl.training import distributed, loop
@@ -157,7 +157,7 @@ def test_two_ranks_resume_what_two_ranks_saved(tmp_path):
     recipe = case("rbm").write(tmp_path / "r.yaml", steps=6, save_every=2)
     for name in ("whole", "parts"):
         assert torchrun("train", recipe, "--out", tmp_path / name, "--device", "cpu").rc == 0
-    checkpoint.discard(tmp_path / "parts" / "checkpoints", 6)
+    durable.discard(tmp_path / "parts" / "checkpoints", 6)
     done = torchrun("train", "--resume", tmp_path / "parts", "--device", "cpu")
     assert done.rc == 0, done.err[-2000:]
     assert done.err.count("resumed from step 4") == 1
@@ -180,5 +180,5 @@ def test_a_failure_of_rank_0_ends_all_quickly(tmp_path):
 def copy_damaged(where: Path) -> Path:
     run = tools.copy_of_run(where / "damaged")
     for folder in (run / "checkpoints").glob("step-*"):
-        (folder / checkpoint.MODEL).write_bytes(b"")
+        (folder / durable.MODEL).write_bytes(b"")
     return run

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors"},
     {"config", "catalog", "header"},
-    {"contract"},
+    {"contract", "durable"},
     {"powers"},
     {"device", "nets", "maths", "media"},
     {"rewards"},

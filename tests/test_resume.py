@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genctl import checkpoint
+from genctl import checkpoint, durable
 from tests.cases import every_case, train_case
 from tests.faults import checker
 from tests.faults.tools import cli, here, last
@@ -17,7 +17,7 @@ STEPS, CUTS = 9, (4, 5, 7)  # 40 examples in batches of 8: before, on and after 
 def differences(a: Path, b: Path) -> list[str]:
     """The tensors of both files that differ between two checkpoint folders."""
     found = []
-    for name in (checkpoint.MODEL, checkpoint.RESUME):
+    for name in (durable.MODEL, durable.RESUME):
         left, right = checkpoint.unpack(a / name)[1], checkpoint.unpack(b / name)[1]
         found += [
             f"{name}: {k}" for k in left.keys() | right.keys() if k not in left or k not in right or not torch.equal(left[k], right[k])
@@ -35,9 +35,9 @@ def cut_runs(name: str, where: Path) -> tuple[Path, Path]:
 def go_on(parts: Path, cut: int, to: Path, run=cli) -> Path:
     """A copy of a run that knows nothing after `cut`, resumed to its end."""
     shutil.copytree(parts, to, symlinks=True)
-    for number in checkpoint.steps(to / "checkpoints"):
+    for number in durable.steps(to / "checkpoints"):
         if number > cut:
-            checkpoint.discard(to / "checkpoints", number)
+            durable.discard(to / "checkpoints", number)
     assert f"resumed from step {cut}" in run("train", "--resume", to, "--device", "cpu").err
     return to
 
@@ -78,25 +78,25 @@ def without(folder: Path, file: str, key: str) -> None:
 def reseal(folder: Path, change=lambda manifest: None) -> None:
     import json
 
-    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
+    manifest = json.loads((folder / durable.MANIFEST).read_text())
     for name, info in manifest["files"].items():
         data = (folder / name).read_bytes()
         info.update(size=len(data), sha256=checker.sha256(data))
     change(manifest)
     manifest.pop("sha256")
     manifest["sha256"] = checker.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())
-    (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    (folder / durable.MANIFEST).write_text(json.dumps(manifest))
 
 
 def ablate(name: str, where: Path) -> tuple[int, list[str]]:
     """(keys dropped one by one, those whose loss went unnoticed): neither refused nor seen in the last step's bytes."""
     whole, parts = cut_runs(name, where)
     cut, missed, dropped = 7, [], 0
-    for number in checkpoint.steps(parts / "checkpoints"):
+    for number in durable.steps(parts / "checkpoints"):
         if number != cut:
-            checkpoint.discard(parts / "checkpoints", number)
+            durable.discard(parts / "checkpoints", number)
     origin = last(parts)
-    for file in (checkpoint.MODEL, checkpoint.RESUME):
+    for file in (durable.MODEL, durable.RESUME):
         for key in checkpoint.unpack(origin / file)[1]:
             spoiled = where / f"{dropped}"
             shutil.copytree(parts, spoiled, symlinks=True)

@@ -18,7 +18,8 @@ from genctl.powers import LogProb
 from genctl.tasks.sample import Sampler
 from genctl.tasks.train import fresh_model, open_data
 from genctl.training import loop
-from genctl.training.run import Run, Trainer
+from genctl.training.run import Run
+from genctl.training.trainer import Trainer
 
 KINDS = ("train", "sample", "log_prob")
 

@@ -79,7 +79,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _model_file(path: Path, say: Callable[[str], None]) -> Path:
-    """Like checkpoint.locate, by names alone: no torch, no checksums."""
+    """Like durable.locate, by names alone: no torch, no checksums."""
     if not path.is_dir():
         return path
     if (path / "model.safetensors").exists():

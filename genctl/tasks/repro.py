@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genctl import catalog, checkpoint, header, recipe
+from genctl import catalog, checkpoint, durable, header, recipe
 from genctl.errors import GenctlError, safe_text
 from genctl.recipe import Expect, Recipe
 from genctl.tasks import evaluate as scores
 from genctl.tasks import stamp
 from genctl.tasks import train as training
 from genctl.training import journal
-from genctl.training.run import Report
+from genctl.training.trainer import Report
 
 BEGIN, END = "<!-- begin: written by `genctl repro`; do not edit -->", "<!-- end -->"
 Say = Callable[[str], None]
@@ -95,7 +95,9 @@ def _one(name: str, plan: Recipe, ask: Request, report: Report) -> list[dict[str
         folder=where / "samples" if (where / "samples").is_dir() else None,
     )
     found = scores.evaluate(score, report.say)["results"]
-    return [_record(Path(name).stem, plan, gate, target, found, minutes) for gate, target in zip(gates, expect.targets.items(), strict=True)]
+    return [
+        _record(Path(name).stem, plan, gate, target, found, minutes) for gate, target in zip(gates, expect.targets.items(), strict=True)
+    ]
 
 
 def _record(
@@ -127,8 +129,8 @@ def _record(
 def _train(name: str, plan: Recipe, ask: Request, report: Report) -> tuple[Path, float | None]:
     """(run, minutes of training): a finished run is taken as it is, an unfinished one goes on."""
     run = (ask.runs or training.runs_home() / "repro") / Path(name).stem
-    if (run / "checkpoints").is_dir() and checkpoint.steps(run / "checkpoints"):
-        step = checkpoint.newest(run / "checkpoints", report.say)
+    if (run / "checkpoints").is_dir() and durable.steps(run / "checkpoints"):
+        step = durable.newest(run / "checkpoints", report.say)
         if step and step.number < plan.train.steps:
             training.train(training.Request(recipe=name, resume=run, device=ask.device), report)
         return run, _minutes(run)
@@ -145,7 +147,7 @@ def _minutes(run: Path) -> float | None:
 
 def _same_recipe(plan: Recipe, ckpt: Path, say: Say) -> None:
     """Raises GenctlError (ckpt-mismatch) when a checkpoint was trained otherwise than the recipe says, or not to its end."""
-    head = header.read(checkpoint.locate(ckpt, say))
+    head = header.read(durable.locate(ckpt, say))
     old, _ = checkpoint.understand(head)
     differ, _ = recipe.changes(old.plain(), plan.plain())
     if old.family != plan.family or differ:

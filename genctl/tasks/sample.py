@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import genctl
-from genctl import checkpoint, config, device
+from genctl import checkpoint, config, device, durable
 from genctl.config import Tree
 from genctl.contract import Batch, Draw, Family, Given, Spec
 from genctl.errors import GenctlError, safe_text
@@ -41,7 +41,7 @@ class Sampler:
     def load(cls, path: str | Path, place: str = "cpu", say: Any = _silent) -> "Sampler":
         """From a run, a checkpoint folder or a lone safetensors file. Raises GenctlError (no-input, ckpt-*, device, power)."""
         where = device.resolve(place).device
-        file = checkpoint.locate(Path(path), say)
+        file = durable.locate(Path(path), say)
         model, plan, spec, head = checkpoint.load(file)
         say(f"checkpoint {safe_text(file)}: {plan.family}, step {head.meta.get('step')}")
         if not isinstance(model, Family):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from genctl import catalog, checkpoint, config, device, header, recipe
+from genctl import catalog, checkpoint, config, device, durable, header, recipe
 from genctl.config import Tree
 from genctl.contract import Model
 from genctl.data import Dataset
@@ -20,8 +20,9 @@ from genctl.maths import noise
 from genctl.recipe import Recipe
 from genctl.training import distributed
 from genctl.training.distributed import World
-from genctl.training.run import Report, Run, Trainer, rewind, write_recipe
+from genctl.training.run import Run, rewind, write_recipe
 from genctl.training.signals import Signals
+from genctl.training.trainer import Report, Trainer
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _copy_parts(model: nn.Module) -> None:
     """Weights of the models inside a model from the checkpoints they come from; what stands inside those came with them."""
     for child in model.children():
         if isinstance(child, Model) and child.weights_from:
-            source = checkpoint.load(checkpoint.locate(Path(child.weights_from), lambda text: None))[0]
+            source = checkpoint.load(durable.locate(Path(child.weights_from), lambda text: None))[0]
             child.load_state_dict(source.state_dict())
         else:
             _copy_parts(child)
@@ -68,7 +69,7 @@ def _copy_parts(model: nn.Module) -> None:
 
 def _part(path: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Family, settings and spec of the checkpoint at a path."""
-    plan, spec = checkpoint.understand(header.read(checkpoint.locate(Path(path), lambda text: None)))
+    plan, spec = checkpoint.understand(header.read(durable.locate(Path(path), lambda text: None)))
     return plan.family, plan.plain()["model"], spec.to_json()
 
 
@@ -156,7 +157,7 @@ def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]
 
 def _resume(request: Request, report: Report, signals: Signals) -> dict[str, Any]:
     assert request.resume
-    named = checkpoint.STEP.fullmatch(request.resume.name)
+    named = durable.STEP.fullmatch(request.resume.name)
     path = request.resume.parent.parent if named else request.resume
     if not (path / "checkpoints").is_dir():
         raise GenctlError(
@@ -168,7 +169,7 @@ def _resume(request: Request, report: Report, signals: Signals) -> dict[str, Any
     run.claim(fresh=False)
     try:
         number = world.follow(lambda: str(_newest(run, named, report)))
-        found = checkpoint.verify(run.checkpoints, int(number))
+        found = durable.verify(run.checkpoints, int(number))
         old, spec = checkpoint.understand(header.read(found.model))
         plan, changed = _amended(old, request, found)
         if not request.overrides or not any("train.threads" in t for t, _ in request.overrides):
@@ -199,8 +200,8 @@ def _resume(request: Request, report: Report, signals: Signals) -> dict[str, Any
 def _newest(run: Run, named: re.Match[str] | None, report: Report) -> int:
     """The step to go on from: the one that was named, or the newest that is whole."""
     if named:
-        return checkpoint.verify(run.checkpoints, int(named[1])).number
-    found = checkpoint.newest(run.checkpoints, report.say)
+        return durable.verify(run.checkpoints, int(named[1])).number
+    found = durable.newest(run.checkpoints, report.say)
     if found is None:
         shown = safe_text(run.path)
         raise GenctlError(
@@ -209,7 +210,7 @@ def _newest(run: Run, named: re.Match[str] | None, report: Report) -> int:
     return found.number
 
 
-def _amended(old: Recipe, request: Request, found: checkpoint.Step) -> tuple[Recipe, list[str]]:
+def _amended(old: Recipe, request: Request, found: durable.Step) -> tuple[Recipe, list[str]]:
     """The checkpoint's recipe with the changes asked for. Raises GenctlError (ckpt-mismatch) where they bend the path."""
     if request.recipe:
         known = {p.path: (p.family, p.model, p.spec or {}) for p in recipe.parts(old.model).values()}
@@ -248,7 +249,7 @@ def _inexact(manifest: dict[str, Any], plan: Recipe, place: device.Place, world:
 
 def _adopt(model: Model, source: Path, report: Report) -> str:
     """Copies weights of the same name and shape; says what was left."""
-    _, tensors = checkpoint.unpack(checkpoint.locate(source, report.say))
+    _, tensors = checkpoint.unpack(durable.locate(source, report.say))
     own = checkpoint.weights(model)
     fit = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fit, strict=False)
@@ -274,7 +275,7 @@ def _point_latest(run: Run, request: Request) -> None:
     """runs/latest -> the newest run, for runs that were named by genctl."""
     if run.world.first and not request.out:
         try:
-            checkpoint.FS().link(run.path.name, run.path.parent / "latest")
+            durable.FS().link(run.path.name, run.path.parent / "latest")
         except OSError:
             pass  # a convenience only
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from genctl import catalog, checkpoint
+from genctl import catalog, checkpoint, durable
 from genctl.contract import Batch, Progress, Spec
 from genctl.errors import GenctlError
 from genctl.families.policy.reinforce import Reinforce
@@ -103,9 +103,9 @@ def test_a_policy_from_a_checkpoint_is_copied_in_and_the_file_is_not_needed_agai
     run("gpt", {"family": "gpt", "data": {"name": "grammar", "count": 100}, "model": POLICY["policy"]["model"], "train": short})
     tree = {"family": "reinforce", "data": {"name": "grammar", "count": 100}, "train": {**short, "lr": 0.0, "steps": 1}}
     run("climb", {**tree, "model": {"policy": {"path": str(tmp_path / "gpt")}, "kl": 0.1}})
-    policy = checkpoint.load(checkpoint.locate(tmp_path / "gpt", print))[0].state_dict()
+    policy = checkpoint.load(durable.locate(tmp_path / "gpt", print))[0].state_dict()
     (tmp_path / "gpt").rename(tmp_path / "gone")
-    model, plan, _, _ = checkpoint.load(checkpoint.locate(tmp_path / "climb", print))
+    model, plan, _, _ = checkpoint.load(durable.locate(tmp_path / "climb", print))
     assert plan.model.policy.family == "gpt"
     for part in (model.policy, model.prior):
         assert all(torch.equal(v, policy[k]) for k, v in part.state_dict().items())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genctl.checkpoint import FS, Pieces
+from genctl.durable import FS, Pieces
 
 Op = tuple  # ("mkdir", path) ("create", path, data) ("sync", path) ("rename", a, b) ("link", target, path) ("remove", path) ("ack", step)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genctl import checkpoint, header
+from genctl import checkpoint, durable, header
 from genctl.errors import GenctlError
 from tests.faults import checker, power, tools
 from tests.faults.tools import TINY, cli, copy_of_run, here, last
@@ -30,17 +30,17 @@ MANIFEST = {
 def files(step: int) -> dict[str, bytes]:
     """Two small files that say which step they are of."""
     meta = {"format": 1, "family": "vae", "step": step}
-    return {name: checkpoint.pack({"w": torch.full((3,), float(step))}, meta) for name in (checkpoint.MODEL, checkpoint.RESUME)}
+    return {name: checkpoint.pack({"w": torch.full((3,), float(step))}, meta) for name in (durable.MODEL, durable.RESUME)}
 
 
-def saving(home: Path, fs: checkpoint.FS, steps: list[int], keep: int = 2, ack=lambda step: None) -> None:
+def saving(home: Path, fs: durable.FS, steps: list[int], keep: int = 2, ack=lambda step: None) -> None:
     """What a run does to its disk: folders, saves, `latest`, retention."""
-    checkpoint.make_home(home, fs)
+    durable.make_home(home, fs)
     for step in steps:
-        checkpoint.save(home, step, {k: [v] for k, v in files(step).items()}, MANIFEST, fs)
+        durable.save(home, step, {k: [v] for k, v in files(step).items()}, MANIFEST, fs)
         ack(step)
-        checkpoint.point_latest(home, step, fs)
-        checkpoint.retain(home, keep, fs)
+        durable.point_latest(home, step, fs)
+        durable.retain(home, keep, fs)
 
 
 def test_01_sigkill_at_random_instants(ram, figure):
@@ -110,7 +110,7 @@ def lost(log: list[power.Op], root: Path, scratch: Path, first: bool = False) ->
 def verdict(home: Path, acked: int) -> list[str]:
     """The shipped reader and the independent one agree; nothing acknowledged is lost; what is accepted is what was written."""
     try:
-        found = checkpoint.newest(home, lambda text: None)
+        found = durable.newest(home, lambda text: None)
     except GenctlError:
         found = None
     mine, independent = (found.number if found else 0), max(checker.whole(home), default=0)
@@ -181,7 +181,7 @@ def test_03_file_size_limit(tmp_path):
 
 def test_03_a_disk_that_empties_again(tmp_path, monkeypatch):
     """One failed save costs nothing but that checkpoint."""
-    copy, calls, write = copy_of_run(tmp_path / "run"), [], checkpoint.FS.write
+    copy, calls, write = copy_of_run(tmp_path / "run"), [], durable.FS.write
 
     def full_once(self, path, data):
         calls.append(path)
@@ -189,7 +189,7 @@ def test_03_a_disk_that_empties_again(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(self, path, data)
 
-    monkeypatch.setattr(checkpoint.FS, "write", full_once)
+    monkeypatch.setattr(durable.FS, "write", full_once)
     done = here("train", "--resume", copy, "train.steps=10", "train.save_every=2", id="save-failed")
     assert "step 8 not saved: No space left on device" in done.err
     assert checker.whole(copy / "checkpoints")[0] == 10
@@ -210,7 +210,7 @@ def test_03_full_disk(tmp_path):
     tools.oracle(tools.Result(done.returncode, done.stdout, done.stderr), 74, "save-failed")
 
 
-class Failing(checkpoint.FS):
+class Failing(durable.FS):
     """Fails the n-th call with an error; a write may leave half its bytes."""
 
     def __init__(self, n: int, code: int) -> None:
@@ -264,9 +264,9 @@ def test_04_the_nth_call_fails(ram, figure):
                 break
             injections += 1
             assert not verdict(home, max(acked, default=0)), (n, code)
-            checkpoint.sweep(home)
+            durable.sweep(home)
             assert not home.is_dir() or not checker.leftovers(home)
-            saving(home, checkpoint.FS(), [50])  # the next save works
+            saving(home, durable.FS(), [50])  # the next save works
             assert checker.whole(home)[0] == 50
     figure(f"{injections} injections, 0 violations")
     assert injections >= 300
@@ -282,7 +282,7 @@ def test_04_folders_that_refuse_sync(tmp_path, monkeypatch):
         real(fd)
 
     monkeypatch.setattr(os, "fsync", refuse)
-    saving(tmp_path / "checkpoints", checkpoint.FS(), [1])
+    saving(tmp_path / "checkpoints", durable.FS(), [1])
     assert checker.whole(tmp_path / "checkpoints") == [1]
 
 
@@ -323,7 +323,7 @@ def test_06_two_runs_in_one_folder(tmp_path):
     newest = checker.whole(run / "checkpoints")[0]
     alone = tmp_path / "alone"
     here("train", *TINY, "train.threads=1", f"train.steps={newest}", f"train.save_every={newest}", "--out", alone)
-    one, two = (checkpoint.unpack(last(r) / checkpoint.MODEL)[1] for r in (alone, run))
+    one, two = (checkpoint.unpack(last(r) / durable.MODEL)[1] for r in (alone, run))
     assert all(torch.equal(one[k], two[k]) for k in one)
     here("train", "--resume", run, f"train.steps={newest + 1}")
 
@@ -382,7 +382,7 @@ def flip(path: Path, at: int = -5, bit: int = 4) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", [checkpoint.MODEL, checkpoint.RESUME, checkpoint.MANIFEST])
+@pytest.mark.parametrize("name", [durable.MODEL, durable.RESUME, durable.MANIFEST])
 def test_09_bit_rot_at_resume(name, tmp_path):
     """The newest step is damaged: the one before it is used; named explicitly it is refused; it is kept for a look."""
     run = copy_of_run(tmp_path / "run")
@@ -403,7 +403,7 @@ def test_09_bit_rot_at_resume(name, tmp_path):
 def test_09_no_whole_checkpoint_is_never_a_fresh_start(tmp_path):
     run = copy_of_run(tmp_path / "run")
     for folder in (run / "checkpoints").glob("step-*"):
-        flip(folder / checkpoint.MODEL)
+        flip(folder / durable.MODEL)
     before = checker.listing(run / "checkpoints")
     here("train", "--resume", run, rc=65, id="ckpt-content")
     assert checker.listing(run / "checkpoints") == before
@@ -411,10 +411,10 @@ def test_09_no_whole_checkpoint_is_never_a_fresh_start(tmp_path):
 
 def test_09_retention_counts_only_whole_checkpoints(tmp_path):
     home = tmp_path / "checkpoints"
-    saving(home, checkpoint.FS(), [1, 2, 3], keep=10)
-    flip(home / "step-0000000003" / checkpoint.MODEL)
-    flip(home / "step-0000000002" / checkpoint.RESUME)
-    checkpoint.retain(home, keep=1)
+    saving(home, durable.FS(), [1, 2, 3], keep=10)
+    flip(home / "step-0000000003" / durable.MODEL)
+    flip(home / "step-0000000002" / durable.RESUME)
+    durable.retain(home, keep=1)
     assert checker.whole(home) == [1]
     assert checker.steps(home) == [3, 2, 1]
 
@@ -422,7 +422,7 @@ def test_09_retention_counts_only_whole_checkpoints(tmp_path):
 def test_10_a_checkpoint_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
     """Bytes are read once and verified as read: the old samples, or a refusal; never a mixture, never SIGBUS."""
     run = copy_of_run(tmp_path / "run")
-    path = last(run) / checkpoint.MODEL
+    path = last(run) / durable.MODEL
     whole, read = path.read_bytes(), header.read
 
     def then_truncate(p):
@@ -435,7 +435,7 @@ def test_10_a_checkpoint_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
 
     def then_replace(p):
         head = read(p)
-        shutil.copy(run / "checkpoints" / "step-0000000002" / checkpoint.MODEL, path)
+        shutil.copy(run / "checkpoints" / "step-0000000002" / durable.MODEL, path)
         return head
 
     path.write_bytes(whole)
@@ -449,7 +449,7 @@ def test_10_a_checkpoint_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_10_truncated_50_ms_after_the_start(tmp_path):
     run = copy_of_run(tmp_path / "run")
-    path = last(run) / checkpoint.MODEL
+    path = last(run) / durable.MODEL
     child = tools.start("sample", "--ckpt", path, "-n", 2000, "--out", tmp_path / "s", "--device", "cpu")
     tools.wait_for(child, "checkpoint ")
     os.truncate(path, 100)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genctl import checkpoint, header
+from genctl import checkpoint, durable, header
 from genctl.errors import GenctlError
 from tests.faults import tools
 from tests.faults.tools import cli, copy_of_run, here, last
@@ -49,7 +49,7 @@ def audited():
 
 
 def good() -> Path:
-    return last(tools.trained()) / checkpoint.MODEL
+    return last(tools.trained()) / durable.MODEL
 
 
 def refused(path: Path, *ids: str) -> str:
@@ -142,7 +142,7 @@ def test_12_one_bit_flipped_in_a_run(tmp_path, figure):
     """All three files of a step are covered."""
     run = copy_of_run(tmp_path / "run")
     home, dice, flips = run / "checkpoints", random.Random(2), tools.times(200)
-    paths = [last(run) / n for n in (checkpoint.MODEL, checkpoint.RESUME, checkpoint.MANIFEST)]
+    paths = [last(run) / n for n in (durable.MODEL, durable.RESUME, durable.MANIFEST)]
     whole = {p: p.read_bytes() for p in paths}
     for i in range(flips):
         path = paths[i % 3]
@@ -150,8 +150,8 @@ def test_12_one_bit_flipped_in_a_run(tmp_path, figure):
         at, bit = dice.randrange(len(data)), dice.randrange(8)
         data[at] ^= 1 << bit
         path.write_bytes(data)
-        if checkpoint.verified(home, 6) is not None:  # a blank of the manifest's layout became another blank
-            assert path.name == checkpoint.MANIFEST
+        if durable.verified(home, 6) is not None:  # a blank of the manifest's layout became another blank
+            assert path.name == durable.MANIFEST
             assert json.loads(data) == json.loads(whole[path])
         path.write_bytes(whole[path])
     figure(f"{flips} flips in runs, 0 accepted")
@@ -351,7 +351,7 @@ def test_16_through_every_command(tmp_path):
     for command in (["sample", "--ckpt", path], ["inspect", path], ["train", *tools.TINY, "--init-from", path, "--out", tmp_path / "r"]):
         here(*command, rc=65, id="ckpt-format")
     run = copy_of_run(tmp_path / "run")
-    shutil.copy(path, last(run) / checkpoint.MODEL)
+    shutil.copy(path, last(run) / durable.MODEL)
     assert "resumed from step 4" in here("train", "--resume", run, "train.steps=7", id="ckpt-skipped").err
     cli("sample", "--ckpt", path, rc=65, id="ckpt-format")  # and as a process of its own
     assert not marker.exists()

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from genctl import checkpoint
+from genctl import checkpoint, durable
 from genctl.cli import show
 from genctl.contract import Loss
 from genctl.data import Split
 from genctl.families.autoencoder.vae import VAE
 from genctl.tasks import train
 from genctl.training import order
-from genctl.training.run import Trainer
+from genctl.training.trainer import Trainer
 from tests.faults import checker, tools
 from tests.faults.tools import TINY, cli, copy_of_run, here, last
 
@@ -41,7 +41,7 @@ def strike(monkeypatch, moment: str, number: int, at: int = 3) -> None:
     """Sends this process a signal once, at the `at`-th call of what makes the moment."""
     owner, name = {
         "a step": (VAE, "loss"),
-        "a save": (checkpoint.FS, "write"),
+        "a save": (durable.FS, "write"),
         "reading data": (Split, "batch"),
         "a preview": (Trainer, "preview"),
         "the journal": (Trainer, "log"),
@@ -191,7 +191,7 @@ def finite(run: Path) -> bool:
     return all(
         bool(torch.isfinite(v).all())
         for n in checker.whole(run / "checkpoints")
-        for name in (checkpoint.MODEL, checkpoint.RESUME)
+        for name in (durable.MODEL, durable.RESUME)
         for v in checkpoint.unpack(run / "checkpoints" / f"step-{n:010d}" / name)[1].values()
         if v.is_floating_point()
     )
@@ -233,7 +233,7 @@ def test_38_skip_leaves_the_step_out_and_resumes_exactly(tmp_path, monkeypatch):
     here("train", *RUN, *skip, "--out", whole)
     here("train", *RUN, *skip, "--out", parts)
     for step in (8, 6, 4):
-        checkpoint.discard(parts / "checkpoints", step)
+        durable.discard(parts / "checkpoints", step)
     assert "resumed from step 2" in here("train", "--resume", parts).err
     assert checker.digest(last(whole)) == checker.digest(last(parts))
     assert finite(whole)
@@ -290,7 +290,7 @@ def test_38_collapse(tmp_path, monkeypatch):
 
 def test_39_other_threads_are_said(tmp_path):
     run = copy_of_run(tmp_path / "run")
-    was = json.loads((last(run) / checkpoint.MANIFEST).read_text())["threads"]
+    was = json.loads((last(run) / durable.MANIFEST).read_text())["threads"]
     done = here("train", "--resume", run, "train.steps=7", "train.threads=3")
     assert f"not bit for bit: threads {was} -> 3" in done.err
 
