@@ -1,12 +1,11 @@
 """Drawing 256 symbols from 6 layers, 6 heads, 384 wide, greedily after 16: ours against generate with a cache.
 
-    python benchmarks/gpt_generate.py [--threads 1] [--rounds 5]     goal: 2.2 times the peer at batch 1, 2.5 times at batch 16
+    python benchmarks/gpt_generate.py [--threads 2] [--rounds 5]     goal: 2.2 times the peer at batch 1, 2.5 times at batch 16
 
 Peers: Hugging Face GPT2LMHeadModel.generate (where transformers is installed), a textbook generate with a cache that grows by
 concatenation, and nanoGPT's without a cache (32 symbols only). All are the same network: learned positions, GELU, 65 symbols.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.peers import dynamic_cache, nanogpt
-from benchmarks.timing import interleave, table
+from benchmarks.timing import arguments, interleave, table
 from genctl.contract import Spec
 from genctl.families.autoregressive.gpt import GPT
 from genctl.maths import decoding
@@ -43,13 +42,7 @@ def hugging_face():
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cpu-clock", action="store_true", help="process time instead of wall time")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    args = arguments()
     plain = nanogpt.NanoGPT(VOCAB, 512, LAYERS, HEADS, WIDTH).eval()
     systems = {"genctl": ours(), "textbook with a growing cache": lambda p: dynamic_cache.generate(plain, p, COUNT)}
     if (hf := hugging_face()) is not None:
@@ -67,7 +60,7 @@ def main() -> None:
 
         peer = "Hugging Face generate" if hf is not None else "textbook with a growing cache"
         rates = interleave({name: timed(draw) for name, draw in systems.items()}, args.rounds, args.cpu_clock)
-        print(table(f"batch {batch}, {args.threads} threads", "symbols/s", rates, peer))
+        print(table(f"batch {batch}, {args.clock}", "symbols/s", rates, peer))
 
 
 if __name__ == "__main__":

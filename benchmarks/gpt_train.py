@@ -1,13 +1,12 @@
 """One step of training, batch to update: ours against the textbook nanoGPT step and Hugging Face's GPT-2, at an equal network.
 
-    python benchmarks/gpt_train.py [--size small|large] [--threads 1] [--rounds 5] [--cpu-clock] [--compile]
+    python benchmarks/gpt_train.py [--large] [--threads 2] [--rounds 5] [--cpu-clock] [--compile]
 goal: 1.5 times Hugging Face eager and 1.25 times nanoGPT compiled (small), 1.5 and 1.08 times (large)
 
 small: 4 layers, 4 heads, 128 wide, context 64, batch 12; large: 6, 6, 384, 256, 8. 65 symbols, float32, clip 1, AdamW. Learned
 positions, LayerNorm, GELU, tied embedding. Ours also reads the learned first vector: 65 positions for the peers' 64.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,14 +15,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.peers import nanogpt
-from benchmarks.timing import interleave, table
+from benchmarks.timing import arguments, interleave, table
 from genctl.contract import Batch, Spec
 from genctl.families.autoregressive.gpt import GPT
 from genctl.recipe import Train
 from genctl.training import loop
 
 SIZES = {"small": (4, 4, 128, 64, 12), "large": (6, 6, 384, 256, 8)}
-VOCAB = 65
+VOCAB, STEPS = 65, 20
 
 
 def ours(row, size, steps, model, **train):
@@ -87,33 +86,24 @@ def hugging_face(row, size, steps):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", choices=list(SIZES), default="small")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cpu-clock", action="store_true", help="process time instead of wall time")
-    parser.add_argument("--compile", action="store_true", help="also the compiled peer, and ours with train.compile")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    size, row = SIZES[args.size], torch.randint(VOCAB, (100_000,), dtype=torch.uint8)
+    args = arguments(large="6 layers, 384 wide, context 256, batch 8", compile="also the compiled peer, and ours with train.compile")
+    size, row = SIZES["large" if args.large else "small"], torch.randint(VOCAB, (100_000,), dtype=torch.uint8)
     plain = {"positions": "learned", "qk_norm": False, "activation": "gelu"}
     systems = {
-        "genctl, equal network": ours(row, size, args.steps, plain),
-        "genctl, rotary, QK-norm, ReLU^2": ours(row, size, args.steps, {}),
-        "genctl, the same with muon": ours(row, size, args.steps, {}, optimizer="muon"),
-        "textbook nanoGPT": textbook(row, size, args.steps, False),
+        "genctl, equal network": ours(row, size, STEPS, plain),
+        "genctl, rotary, QK-norm, ReLU^2": ours(row, size, STEPS, {}),
+        "genctl, the same with muon": ours(row, size, STEPS, {}, optimizer="muon"),
+        "textbook nanoGPT": textbook(row, size, STEPS, False),
     }
     if args.compile:
-        systems["genctl, equal network, compiled"] = ours(row, size, args.steps, plain, compile=True)
-        systems["textbook nanoGPT, compiled"] = textbook(row, size, args.steps, True)
+        systems["genctl, equal network, compiled"] = ours(row, size, STEPS, plain, compile=True)
+        systems["textbook nanoGPT, compiled"] = textbook(row, size, STEPS, True)
     try:
-        systems["Hugging Face GPT-2"] = hugging_face(row, size, args.steps)
+        systems["Hugging Face GPT-2"] = hugging_face(row, size, STEPS)
     except ImportError:
         print("transformers is not installed: Hugging Face is left out")
     rates = interleave(systems, args.rounds, args.cpu_clock)
-    print(table(f"{args.size}, {args.threads} threads", "symbols/s", rates, "textbook nanoGPT"))
+    print(table(f"{'large' if args.large else 'small'}, {args.clock}", "symbols/s", rates, "textbook nanoGPT"))
 
 
 if __name__ == "__main__":

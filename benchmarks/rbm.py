@@ -1,11 +1,10 @@
 """RBM 784x500, batch 100: our training step through the loop against scikit-learn's BernoulliRBM and plain torch CD-1.
 
-    python benchmarks/rbm.py [--threads 1] [--rounds 5]     goal: 3 times scikit-learn in float64, as shipped; 1.3 times plain torch
+    python benchmarks/rbm.py [--threads 2] [--rounds 5]     goal: 3 times scikit-learn in float64, as shipped; 1.3 times plain torch
 
 scikit-learn takes persistent chains, the others CD-1: five matrix products a step each. Ours includes the loop: clipping norm, guards, logs.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.peers.plain_cd import PlainCD
-from benchmarks.timing import interleave, table
+from benchmarks.timing import arguments, interleave, table
 from genctl.contract import Batch, Spec
 from genctl.families.energy.rbm import RBM
 from genctl.recipe import Train
@@ -62,13 +61,7 @@ def plain(x: torch.Tensor):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cpu-clock", action="store_true", help="process time instead of wall time")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    args = arguments()
     x = (torch.rand(COUNT, VISIBLE) < 0.2).float()
     systems = {
         "plain torch CD-1": plain(x),
@@ -79,7 +72,7 @@ def main() -> None:
     for dtype in ("float64", "float32"):
         if (peer := scikit(x, dtype)) is not None:
             systems[f"scikit-learn BernoulliRBM {dtype}"] = peer
-    title = f"RBM {VISIBLE}x{HIDDEN}, batch {BATCH}, {args.threads} thread(s), {'CPU' if args.cpu_clock else 'wall'} clock"
+    title = f"RBM {VISIBLE}x{HIDDEN}, batch {BATCH}, {args.clock}"
     rates = interleave(systems, args.rounds, args.cpu_clock)
     for peer in ("plain torch CD-1", "scikit-learn BernoulliRBM float64"):
         if peer in rates:

@@ -1,11 +1,10 @@
 """RealNVP of 8 couplings 128x2, batch 512, training on 2 and on 64 dimensions: our step through the loop against normflows.
 
-    python benchmarks/realnvp.py [--threads 1] [--rounds 5]     goal: 1.8 times normflows in 2 dimensions, 1.5 times in 64
+    python benchmarks/realnvp.py [--threads 2] [--rounds 5]     goal: 1.8 times normflows in 2 dimensions, 1.5 times in 64
 
 Peers: normflows (where it is installed), and textbook masked couplings. Adam everywhere, its fused kernel for ours alone, as shipped.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.peers.masked_coupling import MaskedCouplings
-from benchmarks.timing import interleave, table
+from benchmarks.timing import arguments, interleave, table
 from genctl.contract import Batch, Progress, Spec
 from genctl.families.flow.realnvp import RealNVP
 from genctl.recipe import Train
@@ -69,14 +68,7 @@ def normflows(x: torch.Tensor):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cpu-clock", action="store_true", help="process time instead of wall time")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which needs a C++ compiler")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    args = arguments(no_compile="leave out torch.compile, which needs a C++ compiler")
     for dim in (2, 64):
         x = torch.randn(20 * BATCH, dim)
         book = MaskedCouplings(dim, COUPLINGS, HIDDEN)
@@ -85,7 +77,7 @@ def main() -> None:
             systems["genctl, compiled"] = ours(x, True)
         if (peer := normflows(x)) is not None:
             systems["normflows"] = peer
-        title = f"RealNVP {COUPLINGS} couplings {HIDDEN}x2, {dim}-D, batch {BATCH}, {args.threads} thread(s), {'CPU' if args.cpu_clock else 'wall'} clock"
+        title = f"RealNVP {COUPLINGS} couplings {HIDDEN}x2, {dim}-D, batch {BATCH}, {args.clock}"
         rates = interleave(systems, args.rounds, args.cpu_clock)
         print(table(title, "samples/s", rates, "normflows" if "normflows" in rates else "textbook masked couplings"))
 

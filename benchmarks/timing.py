@@ -3,9 +3,27 @@
 python benchmarks/loop.py
 """
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
+
+import torch
+
+
+def arguments(**flags: str) -> argparse.Namespace:
+    """threads, rounds, cpu_clock, and further flags by name with their help; threads and seed are set."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's choice, as a user has it")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cpu-clock", action="store_true", help="process time instead of wall time")
+    for name, said in flags.items():
+        parser.add_argument("--" + name.replace("_", "-"), action="store_true", help=said)
+    args = parser.parse_args()
+    args.clock = f"{args.threads} thread(s), {'CPU' if args.cpu_clock else 'wall'} clock"
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    return args
 
 
 def interleave(systems: dict[str, Callable[[], float]], rounds: int = 5, cpu: bool = False) -> dict[str, list[float]]:

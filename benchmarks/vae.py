@@ -1,12 +1,11 @@
 """VAE 784-512-16, batch 100, one epoch of 10,000: our loop against pythae's trainer and a textbook one.
 
-    python benchmarks/vae.py [--threads 1] [--rounds 5]     goal: 1.8 times pythae
+    python benchmarks/vae.py [--threads 2] [--rounds 5]     goal: 1.8 times pythae
 
 The network is the same (pythae: where it is installed). Ours includes the loop: order of the data, noise by position, clipping
 norm, guards, logs; pythae's includes what its trainer does around an epoch, without writing.
 """
 
-import argparse
 import logging
 import sys
 import tempfile
@@ -17,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.peers import plain_vae
-from benchmarks.timing import interleave, table
+from benchmarks.timing import arguments, interleave, table
 from genctl.contract import Batch, Spec
 from genctl.data import tensors
 from genctl.families.autoencoder.vae import VAE
@@ -76,19 +75,13 @@ def pythae(x: torch.Tensor, folder: str):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cpu-clock", action="store_true", help="process time instead of wall time")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    args = arguments()
     x = torch.rand(COUNT, SIZE) ** 4
     with tempfile.TemporaryDirectory() as folder:
         systems = {"genctl": ours(x), "textbook": textbook(x)}
         if (peer := pythae(x, folder)) is not None:
             systems["pythae BaseTrainer"] = peer
-        title = f"VAE {SIZE}-{HIDDEN}-{LATENT}, batch {BATCH}, {args.threads} thread(s), {'CPU' if args.cpu_clock else 'wall'} clock"
+        title = f"VAE {SIZE}-{HIDDEN}-{LATENT}, batch {BATCH}, {args.clock}"
         rates = interleave(systems, args.rounds, args.cpu_clock)
     for name in ("pythae BaseTrainer", "textbook"):
         if name in rates:

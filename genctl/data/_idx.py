@@ -21,7 +21,13 @@ from genctl.errors import GenctlError, safe_text
 
 MAX_BYTES = 4 * 2**30  # of one array
 SMALL, RATIO = 64 * 2**20, 200  # an array larger than SMALL may be compressed RATIO:1 at most
-WANTS = "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz"
+FILES = {  # of a set laid out as MNIST, with their sizes once unpacked
+    "train-images-idx3-ubyte.gz": 47_040_016,
+    "train-labels-idx1-ubyte.gz": 60_008,
+    "t10k-images-idx3-ubyte.gz": 7_840_016,
+    "t10k-labels-idx1-ubyte.gz": 10_008,
+}
+WANTS = ", ".join(list(FILES)[:-1]) + f" and {list(FILES)[-1]}"
 
 
 class IdxConfig(PixelConfig):
@@ -29,6 +35,11 @@ class IdxConfig(PixelConfig):
 
     valid: int = Field(10_000, ge=0)
     """The last so many training images are the validation split (the protocol of likelihood work on MNIST)."""
+
+
+def remote(mirrors: tuple[str, ...], *sha256: str) -> dict[str, tuple[list[str], int, str]]:
+    """Where the four files are, as `genctl data prepare` reads it: mirrors, size and sha256 once unpacked."""
+    return {name: ([f"{m}/{name}" for m in mirrors], size, sha) for (name, size), sha in zip(FILES.items(), sha256, strict=True)}
 
 
 def read(path: Path, rank: int) -> Tensor:

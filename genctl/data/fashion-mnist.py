@@ -7,36 +7,20 @@ Xiao, Rasul and Vollgraf 2017, https://arxiv.org/abs/1708.07747. Split as MNIST:
 from typing import Literal
 
 from genctl.data import Dataset, find
-from genctl.data._idx import WANTS, IdxConfig, open_folder
+from genctl.data._idx import WANTS, IdxConfig, open_folder, remote
 
 CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 
-MIRRORS = (
-    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
-    "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+REMOTE = remote(
+    (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+        "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    ),
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 )
-REMOTE = {  # file: (mirrors, size and sha256 once unpacked)
-    "train-images-idx3-ubyte.gz": (
-        [f"{m}/train-images-idx3-ubyte.gz" for m in MIRRORS],
-        47040016,
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        [f"{m}/train-labels-idx1-ubyte.gz" for m in MIRRORS],
-        60008,
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        [f"{m}/t10k-images-idx3-ubyte.gz" for m in MIRRORS],
-        7840016,
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        [f"{m}/t10k-labels-idx1-ubyte.gz" for m in MIRRORS],
-        10008,
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
-}
 
 
 class Config(IdxConfig):

@@ -8,34 +8,18 @@ on all 60,000 and validates on the test split.
 from typing import Literal
 
 from genctl.data import Dataset, find
-from genctl.data._idx import WANTS, IdxConfig, open_folder
+from genctl.data._idx import WANTS, IdxConfig, open_folder, remote
 
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist",
-    "https://storage.googleapis.com/cvdf-datasets/mnist",
+REMOTE = remote(
+    (
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    ),
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
-REMOTE = {  # file: (mirrors, size and sha256 once unpacked)
-    "train-images-idx3-ubyte.gz": (
-        [f"{m}/train-images-idx3-ubyte.gz" for m in MIRRORS],
-        47040016,
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        [f"{m}/train-labels-idx1-ubyte.gz" for m in MIRRORS],
-        60008,
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        [f"{m}/t10k-images-idx3-ubyte.gz" for m in MIRRORS],
-        7840016,
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        [f"{m}/t10k-labels-idx1-ubyte.gz" for m in MIRRORS],
-        10008,
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-}
 
 
 class Config(IdxConfig):
