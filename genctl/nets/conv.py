@@ -22,10 +22,26 @@ def normed(channels: int, on: bool) -> list[nn.Module]:
     return [BatchNorm(channels)] if on else []
 
 
+class Residual(nn.Module):
+    """x + two 3x3 convolutions of its activation, (B, C, H, W) both ways (He et al. 2016, https://arxiv.org/abs/1603.05027)."""
+
+    def __init__(self, channels: int, activation: str, norm: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [*normed(channels, norm), ACTIVATIONS[activation](), nn.Conv2d(channels, channels, 3, padding=1, bias=not norm)]
+        self.net = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.net(x)
+        return out
+
+
 class ConvEncoder(nn.Module):
     """(B, C, H, W) -> (B, out): stride-2 3x3 convolutions of `channels`, linear layers of `dense`, a linear layer.
 
-    norm: batch normalisation before each activation.
+    norm      batch normalisation before each activation
+    blocks    residual blocks at each size
     """
 
     def __init__(
@@ -36,12 +52,14 @@ class ConvEncoder(nn.Module):
         activation: str = "relu",
         dense: Sequence[int] = (),
         norm: bool = False,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
         c, h, w = shape
         layers: list[nn.Module] = []
         for a, b in zip([c, *channels], channels, strict=False):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=not norm), *normed(b, norm), ACTIVATIONS[activation]()]
+            layers += [Residual(b, activation, norm) for _ in range(blocks)]
         top = pyramid(h, w, len(channels))[-1]
         self.net = nn.Sequential(*layers, nn.Flatten(), mlp([channels[-1] * top[0] * top[1], *dense, out], activation, norm=norm))
 
@@ -61,6 +79,7 @@ class ConvDecoder(nn.Module):
         activation: str = "relu",
         dense: Sequence[int] = (),
         norm: bool = False,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
         c, h, w = shape
@@ -74,9 +93,9 @@ class ConvDecoder(nn.Module):
         widths = [*reversed(channels[:-1]), c]
         for i, (a, b) in enumerate(zip(reversed(channels), widths, strict=True)):
             inner = i < len(channels) - 1
+            layers += [Residual(a, activation, norm) for _ in range(blocks)]
             layers.append(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=not (norm and inner)))
-            th, tw = sizes[len(channels) - 1 - i]
-            layers.append(Crop(th, tw))
+            layers.append(Crop(*sizes[len(channels) - 1 - i]))
             if inner:
                 layers += [*normed(b, norm), ACTIVATIONS[activation]()]
         self.net = nn.Sequential(*layers)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from genctl.contract import Batch, Spec
+from genctl.contract import Batch, Progress, Spec
 from genctl.errors import GenctlError
 from genctl.families.autoencoder.vae import VAE
 from genctl.maths import noise
@@ -26,7 +26,8 @@ CONV = {"network": "conv", "hidden": [4, 8], "latent": 2, "importance": 3}
         (MLP, ROW),
         ({**CONV, "beta": 2.0, "kl_warmup": 0.5}, IMAGE),
         ({**MLP, "norm": True}, ROW),
-        ({**CONV, "dense": [8], "norm": True}, IMAGE),
+        ({**CONV, "dense": [8], "norm": True, "blocks": 1}, IMAGE),
+        ({**MLP, "iwae": 3, "beta": 0.5}, IMAGE),
     ],
 )
 def test_battery(model, spec):
@@ -59,6 +60,24 @@ def test_importance_estimate_equals_the_exact_likelihood_of_a_linear_gaussian():
     with torch.no_grad(), noise.stream(0):
         estimate = model.log_prob(Batch(x=x))
     assert abs((estimate - exact).mean()) < 0.05
+
+
+def test_the_bound_of_training_is_tighter_with_more_draws_and_that_of_scoring():
+    """At equal weights: ELBO < IWAE-50 < log p, and IWAE-k has the mean of `log_prob` with importance k."""
+    torch.manual_seed(0)
+    x = torch.rand(256, 1, 6, 6).round()
+
+    def bound(k):
+        model = build(VAE, {**MLP, "iwae": k, "importance": 50}, IMAGE)
+        with torch.no_grad(), noise.stream(1):
+            model.encoder[1][-1].weight.mul_(3)  # a posterior far from the true one
+            trained = -float(model.loss(Batch(x=x), Progress(0, 1)).total)
+            return trained, float(model.log_prob(Batch(x=x)).mean())
+
+    (elbo, scored), (tight, again) = bound(1), bound(50)
+    assert elbo < tight - 0.01
+    assert abs(tight - scored) < 0.05
+    assert abs(tight - again) < 0.05
 
 
 @pytest.mark.parametrize(

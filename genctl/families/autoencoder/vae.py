@@ -38,6 +38,8 @@ class VAE(Family):
         """Widths of the hidden layers, from x to z; the decoder mirrors them. For conv: channels, one halving of the picture each."""
         dense: list[int] = Field(default_factory=list, max_length=4)
         """For conv: widths of the linear layers between the convolutions and z."""
+        blocks: int = Field(0, ge=0, le=64)
+        """For conv: residual blocks of two convolutions at each size of the picture, on the way in and on the way out."""
         activation: Literal["relu", "silu", "tanh", "gelu"] = "relu"
         """Between the layers."""
         norm: bool = False
@@ -48,6 +50,8 @@ class VAE(Family):
         """Weight of the KL term (Higgins et al. 2017); 1 is the bound on the likelihood."""
         kl_warmup: float = Field(0.0, ge=0, le=1)
         """The share of training over which beta grows from 0."""
+        iwae: int = Field(1, ge=1, le=1000)
+        """Draws of z in the training bound; more make it tighter (Burda et al. 2016, eq. 8), 1 is the evidence lower bound."""
         importance: int = Field(200, ge=1, le=100_000)
         """Samples of z that `log_prob` averages over."""
 
@@ -60,7 +64,7 @@ class VAE(Family):
                 raise GenctlError(
                     "config", f"model.network: conv needs images; this data is {spec.kind} {list(spec.shape)}", "model.network=mlp"
                 )
-            how = config.activation, config.dense, config.norm
+            how = config.activation, config.dense, config.norm, config.blocks
             self.encoder: nn.Module = ConvEncoder(spec.shape, config.hidden, 2 * config.latent, *how)
             self.decoder: nn.Module = ConvDecoder(spec.shape, config.hidden, config.latent, *how)
         else:
@@ -94,14 +98,21 @@ class VAE(Family):
     # --- the contract ---
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
-        """The negative evidence lower bound (eq. 10), with the KL weighted by beta."""
+        """The negative evidence lower bound (eq. 10) with the KL weighted by beta; with `iwae` the bound over so many draws."""
         mu, logvar = self.posterior(batch.x)
-        z = mu + torch.exp(0.5 * logvar) * noise.randn(*mu.shape, device=mu.device)
-        reconstruction = -self.log_likelihood(batch.x, z).mean()
-        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
         warm = min(1.0, at.fraction / self.config.kl_warmup) if self.config.kl_warmup and self.training else 1.0
-        total = reconstruction + self.config.beta * warm * kl
-        return Loss(total, reconstruction_nats=reconstruction, kl_nats=kl)
+        beta, k = self.config.beta * warm, self.config.iwae
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+        if k == 1:
+            z = mu + torch.exp(0.5 * logvar) * noise.randn(*mu.shape, device=mu.device)
+            reconstruction = -self.log_likelihood(batch.x, z).mean()
+            return Loss(reconstruction + beta * kl, reconstruction_nats=reconstruction, kl_nats=kl)
+        eps = noise.randn(len(mu), k, mu.shape[1], device=mu.device)
+        z = mu[:, None] + torch.exp(0.5 * logvar)[:, None] * eps
+        prior_over_q = 0.5 * (eps.square() - z.square() + logvar[:, None]).sum(2)
+        log_p = self.log_likelihood(batch.x.repeat_interleave(k, 0), z.flatten(0, 1)).view(-1, k)
+        bound = (log_p + beta * prior_over_q).logsumexp(1) - math.log(k)
+        return Loss(-bound.mean(), reconstruction_nats=-log_p.mean(), kl_nats=kl)
 
     def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
         """The mean of p(x | z) for images, a draw of it for vectors and binary images."""
