@@ -1,6 +1,8 @@
-"""What every test runs under: one thread, no colour, no network but the loopback, nothing written outside its own folder."""
+"""What every test runs under: one thread, no colour, no network but the loopback, nothing written outside its own folder,
+signals as a terminal has them."""
 
 import os
+import signal
 import sys
 
 os.environ.update(OMP_NUM_THREADS="1", NO_COLOR="1", TERM="dumb", COLUMNS="100", HF_HUB_OFFLINE="1", GENCTL_OFFLINE="1")
@@ -10,6 +12,11 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only waits
+
+# A suite in the background (nohup, `&`) starts with signals ignored, and so would every run that it tests.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def _no_network(event: str, args: tuple) -> None:
