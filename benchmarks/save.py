@@ -55,7 +55,7 @@ def saved(mb: int, repeat: int, folder: Path) -> dict[str, object]:
         started = time.perf_counter()
         files = {durable.MODEL: checkpoint.pieces(model, meta), durable.RESUME: checkpoint.pieces(resume, meta, seal=False)}
         durable.save(home, k + 1, files, MANIFEST)
-        durable.point_latest(home, k + 1)
+        durable.point(home, "latest", k + 1)
         saves.append(time.perf_counter() - started)
         durable.retain(home, 1)
     raw, save = statistics.median(raws[1:]), statistics.median(saves[1:])

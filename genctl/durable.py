@@ -2,7 +2,8 @@
 
     run/checkpoints/step-0000000500/model.safetensors    what one samples with; explains itself, verifies alone
                                     resume.safetensors   raw weights (under EMA), optimiser state, Memories
-                                    manifest.json        sizes and sha256 of both, counters
+                                    manifest.json        sizes and sha256 of both, counters, the held-out loss
+                   latest, best                          links to the newest step and to that of the lowest held-out loss
 
 Order of writing: files and manifest into a temporary folder, each synced; the folder synced; renamed (the commit); the parent
 synced. Only then is a step called saved. A crash at any point leaves the old checkpoints or the new one, never a mixture.
@@ -17,7 +18,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,15 +174,15 @@ def make_home(home: Path, fs: FS | None = None) -> None:
         fs.sync_dir(path.parent)
 
 
-def point_latest(home: Path, step: int, fs: FS | None = None) -> str | None:
-    """Points `latest` at a step; the reason if that fails, which loses nothing."""
-    latest = home / "latest"
+def point(home: Path, name: str, step: int, fs: FS | None = None) -> str | None:
+    """Points the link `name` (latest, best) at a step; the reason if that fails, which loses nothing."""
+    link = home / name
     try:
-        if latest.is_dir() and not latest.is_symlink():
-            return f"{safe_text(latest)} is a folder, not a link; it is left alone and not used"
-        (fs or FS()).link(f"step-{step:010d}", latest)
+        if link.is_dir() and not link.is_symlink():
+            return f"{safe_text(link)} is a folder, not a link; it is left alone and not used"
+        (fs or FS()).link(f"step-{step:010d}", link)
     except OSError as e:
-        return f"{safe_text(latest)} was not updated: {safe_text(e.strerror)}"
+        return f"{safe_text(link)} was not updated: {safe_text(e.strerror)}"
     return None
 
 
@@ -192,8 +193,8 @@ def sweep(home: Path) -> None:
             FS().remove(left)
 
 
-def retain(home: Path, keep: int, fs: FS | None = None) -> None:
-    """Deletes all but the newest `keep` checkpoints that verify; those that do not verify are kept for a look.
+def retain(home: Path, keep: int, spare: Collection[int] = (), fs: FS | None = None) -> None:
+    """Deletes all but the newest `keep` checkpoints that verify and those to `spare`; those that do not verify are kept for a look.
 
     What this process wrote or verified is hashed again only if it was touched since.
     """
@@ -203,7 +204,7 @@ def retain(home: Path, keep: int, fs: FS | None = None) -> None:
         if good < keep:
             path = home / f"step-{number:010d}"
             good += (path in _believed and _believed[path] == _traits(path)) or verified(home, number) is not None
-        else:
+        elif number not in spare:
             with contextlib.suppress(OSError):
                 discard(home, number, fs)
 
@@ -233,19 +234,34 @@ def _scan(home: Path) -> list[os.DirEntry[str]]:
         return []
 
 
+def best(home: Path) -> int | None:
+    """The step of the lowest held-out loss among those whose manifests state one; the later of two alike."""
+    losses: dict[int, float] = {}
+    for number in steps(home):
+        with contextlib.suppress(GenctlError, OSError, ValueError, KeyError, TypeError):
+            losses[number] = float(_manifest(home / f"step-{number:010d}")["valid_loss"])
+    return min(losses, key=lambda k: losses[k]) if losses else None
+
+
+def _manifest(path: Path) -> Any:
+    """The parsed manifest in a step's folder. Raises GenctlError, ValueError."""
+    with os.fdopen(header.open_regular(path / MANIFEST), "rb") as f:
+        raw = f.read(MAX_MANIFEST + 1)
+    if len(raw) > MAX_MANIFEST:
+        raise ValueError("it is too long")
+    return json.loads(raw)
+
+
 def verify(home: Path, number: int) -> Step:
     """A checkpoint whose manifest and files are whole. Raises GenctlError (ckpt-*)."""
     path = home / f"step-{number:010d}"
     where = path / MANIFEST
-    fd = header.open_regular(where)
-    with os.fdopen(fd, "rb") as f:
-        raw = f.read(MAX_MANIFEST + 1)
     try:
-        manifest = json.loads(raw)
+        manifest = _manifest(path)
         if manifest["sha256"] != _manifest_digest(manifest):
             raise bad("ckpt-checksum", where, "checksum mismatch")
         listing = {str(k): (int(v["size"]), str(v["sha256"])) for k, v in manifest["files"].items()}
-        if len(raw) > MAX_MANIFEST or manifest["step"] != number or listing.keys() != {MODEL, RESUME}:
+        if manifest["step"] != number or listing.keys() != {MODEL, RESUME}:
             raise ValueError("it does not describe this step")
         header.check_format(where, manifest["format"])
         state = manifest["state"]

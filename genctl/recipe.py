@@ -62,7 +62,7 @@ class Train(Settings):
     save_every: int = run_key(0, ge=0)
     """Steps between checkpoints; 0: a tenth of the run. The last step is always saved."""
     keep: int = run_key(3, ge=1)
-    """Checkpoints to keep."""
+    """Newest checkpoints to keep, beside the one with the lowest held-out loss."""
     log_every: int = run_key(0, ge=0)
     """Steps between lines of the journal; 0: a hundredth of the run, at most 100."""
     sample_every: int = run_key(0, ge=0)

@@ -8,7 +8,9 @@ import torch
 
 from genctl import checkpoint, durable, header
 from genctl.errors import GenctlError
+from genctl.training.trainer import Trainer
 from tests.cases import train_case
+from tests.faults.tools import here
 
 KINDS = {
     "f64": torch.randn(3, dtype=torch.float64), "f32": torch.randn(2, 3), "f16": torch.randn(5).half(), "bf16": torch.randn(5).bfloat16(),
@@ -74,6 +76,27 @@ def test_what_a_path_means(tmp_path):
     assert durable.steps(run / "checkpoints") == [3, 2, 1]
     durable.retain(run / "checkpoints", 2)
     assert durable.steps(run / "checkpoints") == [3, 2]
+
+
+def test_the_best_step_is_kept_and_pointed_at(tmp_path, monkeypatch):
+    losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: float("nan"), 5: 2.5}
+    monkeypatch.setattr(Trainer, "validate", lambda self, done: self.metrics.update(valid_loss=losses[done]))
+    home = train_case("vae-mlp", tmp_path / "a", steps=5, save_every=1, keep=1).parent.parent
+    assert durable.steps(home) == [5, 2]
+    assert durable.best(home) == 2
+    assert durable.locate(home / "best", print).resolve() == (home / "step-0000000002" / durable.MODEL).resolve()
+
+
+def test_a_resumed_run_remembers_its_last_validation(tmp_path):
+    whole = train_case("vae-mlp", tmp_path / "a", steps=4, save_every=1, valid_every=2)
+    run = whole.parents[2]
+    third = run / "checkpoints" / "step-0000000003" / durable.MODEL
+    before = third.read_bytes()
+    for step in (3, 4):
+        durable.discard(run / "checkpoints", step)
+    assert "resumed from step 2" in here("train", "--resume", run).err
+    assert header.read(third).meta["metrics"]
+    assert third.read_bytes() == before
 
 
 def test_saving_the_same_step_twice_changes_nothing(tmp_path):

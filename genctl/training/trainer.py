@@ -1,5 +1,6 @@
 """What happens around a step: journal, averages, validation, previews, checkpoints, signals and guards."""
 
+import math
 import shutil
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -233,6 +234,7 @@ class Trainer:
             "precision": self.train.precision,
             "torch": torch.__version__,
             "data": self.dataset.train.fingerprint(),
+            **({"valid_loss": loss} if math.isfinite(loss := self.metrics.get("valid_loss", math.nan)) else {}),
             "state": {"alike": self.alike, "scalers": {s.player.name: s.scaler.state_dict() for s in seats if s.scaler.is_enabled()}},
         }
         try:
@@ -249,9 +251,11 @@ class Trainer:
             self.report.say(f"warning[save-failed]: {said}")
             return ""
         self.saved, self.failures = done, 0
-        if reason := durable.point_latest(self.run.checkpoints, done):
-            self.report.say(f"warning[latest]: {reason}")
-        durable.retain(self.run.checkpoints, self.train.keep)
+        home, best = self.run.checkpoints, durable.best(self.run.checkpoints)
+        for name, step in (("latest", done), ("best", best)):
+            if step is not None and (reason := durable.point(home, name, step)):
+                self.report.say(f"warning[latest]: {reason}")
+        durable.retain(home, self.train.keep, () if best is None else (best,))
         self.report.say(f"saved step {done}")
         return ""
 
@@ -285,7 +289,7 @@ class Trainer:
     def restore(self, step: durable.Step) -> dict[str, Tensor]:
         """Loads weights, averages and Memories; returns the optimisers' tensors for their seats."""
         sums = {name: info["sha256"] for name, info in step.manifest["files"].items()}
-        _, ships = checkpoint.unpack(step.model, sums[durable.MODEL])
+        model, ships = checkpoint.unpack(step.model, sums[durable.MODEL])
         head, resume = checkpoint.unpack(step.resume, sums[durable.RESUME])
         if head.meta.get("tensors") != len(resume) or head.meta.get("step") != step.number:
             raise GenctlError(
@@ -305,6 +309,8 @@ class Trainer:
             for k, v in self.ema.average.items():
                 v.copy_(ships[k])
         self.step = self.saved = step.number
+        known = model.meta.get("metrics")
+        self.metrics = {k: float(v) for k, v in known.items() if isinstance(v, int | float)} if isinstance(known, dict) else {}
         state = step.manifest["state"]
         self.alike, self.scalers = int(state["alike"]), dict(state["scalers"])
         return rest

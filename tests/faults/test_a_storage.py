@@ -39,8 +39,8 @@ def saving(home: Path, fs: durable.FS, steps: list[int], keep: int = 2, ack=lamb
     for step in steps:
         durable.save(home, step, {k: [v] for k, v in files(step).items()}, MANIFEST, fs)
         ack(step)
-        durable.point_latest(home, step, fs)
-        durable.retain(home, keep, fs)
+        durable.point(home, "latest", step, fs)
+        durable.retain(home, keep, fs=fs)
 
 
 def test_01_sigkill_at_random_instants(ram, figure):
