@@ -106,7 +106,9 @@ def train(request: Request, report: Report) -> dict[str, Any]:
         raise GenctlError("usage", "train needs a recipe, or --resume RUN", "genctl list recipes")
     try:
         with Signals() as signals:
-            return _resume(request, report, signals) if request.resume else _start(request, report, signals)
+            done = _resume(request, report, signals) if request.resume else _start(request, report, signals)
+        distributed.leave(together=True)
+        return done
     finally:
         distributed.leave()
 

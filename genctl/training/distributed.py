@@ -118,9 +118,11 @@ def join(device: torch.device, timeout: float = 300) -> World:
     return World(dist.get_rank(), size)
 
 
-def leave() -> None:
-    """Ends the process group, if there is one."""
+def leave(together: bool = False) -> None:
+    """Ends the process group, if there is one. together: all ranks are here, and none hangs up while another still listens."""
     if dist.is_initialized():
+        if together:
+            dist.barrier()
         dist.destroy_process_group()
 
 
