@@ -17,7 +17,7 @@ from genctl.config import Tree
 from genctl.contract import Batch, Family, Model, Progress, Spec
 from genctl.data import Dataset, tensors
 from genctl.device import Place
-from genctl.maths import noise, sampling
+from genctl.maths import decoding, noise, sampling
 from genctl.training import loop
 from genctl.training.run import Run
 from genctl.training.trainer import Trainer
@@ -238,7 +238,7 @@ def check_impute(model: Any, batch: Batch) -> None:
 
 def check_causal(model: Any, batch: Batch) -> None:
     """Steps of one symbol, of many, and the parallel log_prob agree; later symbols do not change earlier logits."""
-    x = batch.x.flatten(1)
+    x = decoding.symbols(batch.x, model.spec)
     given = {k: batch.given[k] for k in model.conditions}
     first, state = model.start(len(x), given)
     many, _ = model.step(x[:, :-1], state)
@@ -249,7 +249,7 @@ def check_causal(model: Any, batch: Batch) -> None:
         one_by_one.append(out[:, -1])
     torch.testing.assert_close(torch.stack(one_by_one, 1), logits, atol=2e-4, rtol=1e-4)
     changed = x.clone()
-    changed[:, -1] = (changed[:, -1] + 1) % model.spec.vocab
+    changed[:, -1] = (changed[:, -1] + 1) % decoding.alphabet(model.spec)
     again = model.step(changed[:, :-1], model.start(len(x), given)[1])[0]
     torch.testing.assert_close(again[:, :-1], many[:, :-1], atol=1e-5, rtol=1e-5)
     if "log_prob" in powers.of(type(model)):

@@ -61,6 +61,12 @@ CASES = {
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),
     "rbm": Case("rbm", BINARY, {"hidden": 12, "chains": 8, "gibbs": 2}),
     "realnvp": Case("realnvp", DIGITS, {"couplings": 3, "hidden": [16]}),
+    "nice": Case("nice", PLANE, {"couplings": 2, "hidden": [16]}),
+    "maf": Case("maf", PLANE, {"layers": 2, "hidden": [16]}),
+    "iaf": Case("iaf", PLANE, {"layers": 2, "hidden": [16]}),
+    "spline": Case("spline", DIGITS, {"layers": 2, "hidden": [16], "bins": 4, "conditional": True}),
+    "pixelcnn": Case("pixelcnn", DIGITS, {"layers": 2, "channels": 4, "hidden": 8, "mixtures": 2, "dropout": 0.1, "conditional": True}),
+    "made": Case("made", BINARY, {"hidden": [16, 16]}),
     "reinforce": Case(
         "reinforce", WORDS, {"policy": {"family": "gpt", "model": SMALL_GPT}, "reward": "variety", "imitate": 0.5, "kl": 0.05}
     ),

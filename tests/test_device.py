@@ -70,7 +70,7 @@ def watched(name: str) -> Watch:
             if hasattr(model, "encode"):
                 code = model.encode(batch)
                 if hasattr(model, "decode"):
-                    model.decode(code)
+                    model.decode(code, {k: batch.given[k] for k in model.conditions})
             if hasattr(model, "predict"):
                 model.predict(batch)
             if hasattr(model, "impute"):

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genctl import contract
-from genctl.contract import Given
+from genctl.contract import Given, Spec
 from genctl.maths import noise
 from genctl.powers import Causal, State
 
@@ -179,6 +179,46 @@ def beam(
             read = context.shape[1]
         step = logits.log_softmax(-1).view(n, -1, vocab)
     return kept[:, 0]
+
+
+def forced(model: Causal, x: Tensor, seen: Tensor, draw: Draw, given: Given | None = None) -> Tensor:
+    """Rows (n, T) equal to x where `seen`, drawn elsewhere given what stands before."""
+    logits, state = model.start(len(x), given)
+    out: list[Tensor] = []
+    for t in range(x.shape[1]):
+        out.append(torch.where(seen[:, t], x[:, t], choose(logits, draw)))
+        if t + 1 < x.shape[1]:
+            every, state = model.step(out[-1][:, None], state)
+            logits = every[:, -1]
+    return torch.stack(out, 1)
+
+
+# --- pictures as rows of symbols: raster order, the channels of a pixel one after another ---
+
+
+def alphabet(spec: Spec) -> int:
+    """How many symbols there are: of the vocabulary, or levels of a pixel."""
+    return spec.vocab or spec.levels
+
+
+def in_order(x: Tensor, spec: Spec) -> Tensor:
+    """(B, *shape) -> (B, T)."""
+    return (x.movedim(1, -1) if spec.kind == "image" else x).flatten(1)
+
+
+def symbols(x: Tensor, spec: Spec) -> Tensor:
+    """Data (B, *shape) as symbols (B, T): pixels in [0, 1] as the numbers of their levels."""
+    return in_order(x if spec.vocab else (x * (spec.levels - 1)).round().long(), spec)
+
+
+def picture(x: Tensor, spec: Spec) -> Tensor:
+    """Symbols (B, T) as data (B, *shape)."""
+    if spec.vocab:
+        return x.view(len(x), *spec.shape)
+    scaled = x.float() / (spec.levels - 1)
+    if spec.kind != "image":
+        return scaled.view(len(x), *spec.shape)
+    return scaled.view(len(x), *spec.shape[1:], spec.shape[0]).movedim(-1, 1).contiguous()
 
 
 def live(x: Tensor, end: int | None) -> Tensor | None:

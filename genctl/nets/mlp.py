@@ -2,12 +2,15 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from genctl.nets.norm import BatchNorm
 
+Width = Annotated[int, Field(ge=1, le=65_536)]  # units of a layer, in a family's Config
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 

@@ -12,9 +12,8 @@ from genctl.maths import noise
 from genctl.recipe import Train
 from genctl.training import loop
 from tests.battery import build, check_family, check_resume, fake
+from tests.families.flows import GREY, PLANE, ROW, SIZES, bent, check_inverse, check_mass, label
 
-ROW = Spec(shape=(3,))
-GREY = Spec(shape=(1, 4, 4), levels=17, media="image")
 BITS = Spec(shape=(1, 2, 3), levels=2, media="image")
 SMALL = {"couplings": 3, "hidden": [16]}
 
@@ -29,51 +28,24 @@ def test_resume_is_exact(cut, tmp_path):
     check_resume(RealNVP, SMALL, GREY, tmp_path, cut=cut, steps=8, batch=8)
 
 
-def bent(spec: Spec, **model: object) -> RealNVP:
-    """A flow far from the identity."""
-    net = build(RealNVP, {**SMALL, **model}, spec).eval()
-    with torch.no_grad():
-        for i, coupling in enumerate(net.couplings):
-            g = torch.Generator().manual_seed(i)
-            for p in coupling.net[-1].parameters():
-                p.copy_(0.3 * torch.randn(p.shape, generator=g))
-    net.shift.copy_(torch.linspace(-1, 1, spec.size))
-    net.scale.copy_(torch.linspace(0.5, 2, spec.size))
-    return net.requires_grad_(False)
-
-
+@SIZES
 @pytest.mark.parametrize("couplings", [1, 2, 5])
-@pytest.mark.parametrize("size", [2, 3, 8])
 def test_it_inverts_and_its_log_determinant_is_that_of_the_jacobian(couplings, size):
-    net = bent(Spec(shape=(size,)), couplings=couplings)
-    x = torch.randn(4, size, generator=torch.Generator().manual_seed(0))
-    z, log_det = net.forward_flow(x)
-    torch.testing.assert_close(net.inverse_flow(z), x, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(net.decode(net.encode(Batch(x=x))), x, atol=1e-4, rtol=1e-4)
-    for i in range(4):
-        jacobian = torch.autograd.functional.jacobian(lambda y: net.forward_flow(y[None])[0][0], x[i])
-        torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], log_det[i], atol=1e-4, rtol=1e-4)
+    check_inverse(bent(RealNVP, {**SMALL, "couplings": couplings}, Spec(shape=(size,))), size)
+
+
+def test_it_inverts_given_a_label():
+    net = bent(RealNVP, {**SMALL, "conditional": True}, label(ROW))
+    check_inverse(net, 3, net.context({"label": torch.tensor([0, 1, 2, 0])}))
 
 
 def test_the_density_integrates_to_one():
-    net = bent(Spec(shape=(2,)), couplings=4)
-    for coupling in net.couplings:  # light tails, so that a grid holds them
-        coupling.net[-1].weight.mul_(0.5)
-    with torch.no_grad(), noise.stream(0):
-        x = net.sample(4000, RealNVP.Draw())
-    axis = torch.linspace(-1.5, 1.5, 1201) * float(x.abs().max())
-    grid = torch.cartesian_prod(axis, axis)
-    mass = float(net.log_prob(Batch(x=grid)).double().exp().sum()) * float(axis[1] - axis[0]) ** 2
-    assert abs(mass - 1) < 5e-3
-    assert net.log_prob_is == "exact"
+    check_mass(bent(RealNVP, {**SMALL, "couplings": 4}, PLANE, strength=0.1))
 
 
 def test_the_density_of_pictures_integrates_to_one_over_the_unit_cube():
     """The logit squeezes pixels, so a little mass lies outside [0, 1]: none for a flow that keeps to the middle."""
-    net = bent(Spec(shape=(1, 1, 2), levels=17), couplings=1)
-    for coupling in net.couplings:
-        coupling.net[-1].weight.mul_(0.2)
-        coupling.net[-1].bias.mul_(0.2)
+    net = bent(RealNVP, {**SMALL, "couplings": 1}, Spec(shape=(1, 1, 2), levels=17), strength=0.05)
     net.shift.zero_()
     net.scale.fill_(0.4)
     axis = (torch.arange(800) + 0.5) / 800
@@ -82,14 +54,14 @@ def test_the_density_of_pictures_integrates_to_one_over_the_unit_cube():
 
 
 def test_pictures_survive_the_latent_space():
-    net = bent(GREY)
+    net = bent(RealNVP, SMALL, GREY)
     x = fake(GREY, 5).x
     torch.testing.assert_close(net.decode(net.encode(Batch(x=x))), x)
 
 
 def test_binary_pictures_have_a_bound_on_their_probability():
     """Over all 2^6 pictures the expected bound sums to at most one."""
-    net = bent(BITS)
+    net = bent(RealNVP, SMALL, BITS)
     assert net.log_prob_is == "bound"
     x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6).view(-1, *BITS.shape)
     with noise.stream(0):

@@ -18,7 +18,7 @@ from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError
 from genctl.maths import noise
 from genctl.nets.conv import ConvDecoder, ConvEncoder
-from genctl.nets.mlp import mlp
+from genctl.nets.mlp import Width, mlp
 
 LOG2PI = math.log(2 * math.pi)
 
@@ -34,9 +34,9 @@ class VAE(Family):
         """Fully connected, or convolutional (images)."""
         latent: int = Field(16, ge=1, le=4096)
         """Dimensions of z."""
-        hidden: list[int] = Field(default_factory=lambda: [500, 500], max_length=16)
+        hidden: list[Width] = Field(default_factory=lambda: [500, 500], min_length=1, max_length=16)
         """Widths of the hidden layers, from x to z; the decoder mirrors them. For conv: channels, one halving of the picture each."""
-        dense: list[int] = Field(default_factory=list, max_length=4)
+        dense: list[Width] = Field(default_factory=list, max_length=4)
         """For conv: widths of the linear layers between the convolutions and z."""
         blocks: int = Field(0, ge=0, le=64)
         """For conv: residual blocks of two convolutions at each size of the picture, on the way in and on the way out."""
@@ -57,8 +57,6 @@ class VAE(Family):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        if any(not 1 <= w <= 65_536 for w in [*config.hidden, *config.dense]) or not config.hidden:
-            raise GenctlError("config", "model.hidden, model.dense: every width must be between 1 and 65536")
         if config.network == "conv":
             if spec.kind != "image":
                 raise GenctlError(

@@ -19,7 +19,7 @@ from genctl.errors import GenctlError
 from genctl.maths import noise
 from genctl.maths.schedules import SCHEDULES
 from genctl.maths.solvers import SAMPLERS, spaced
-from genctl.nets.mlp import mlp
+from genctl.nets.mlp import Width, mlp
 from genctl.nets.unet import TimedMLP, UNet, sinusoids
 
 
@@ -49,7 +49,7 @@ class DDPM(Family):
         """How abar falls."""
         predict: Literal["eps", "v"] = "v"
         """What the network guesses: the noise, or v = sqrt(abar) eps - sqrt(1 - abar) x_0."""
-        channels: list[int] = Field(default_factory=lambda: [32, 64], min_length=1, max_length=6)
+        channels: list[Width] = Field(default_factory=lambda: [32, 64], min_length=1, max_length=6)
         """Images: channels of each level of the U-Net, half the size each."""
         blocks: int = Field(1, ge=1, le=8)
         """Images: residual blocks a level, each way."""
@@ -72,8 +72,6 @@ class DDPM(Family):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        if any(not 1 <= c <= 4096 for c in config.channels):
-            raise GenctlError("config", "model.channels: every level must have between 1 and 4096")
         self.time = mlp([config.width, config.width, config.width], "silu", last=True)
         if spec.kind == "image":
             self.net: nn.Module = UNet(

@@ -1,0 +1,42 @@
+"""Masked autoregressive flow: every number is scaled and shifted given those before it; densities in one pass, samples number by number.
+
+Papamakarios, Pavlakou and Murray 2017, https://arxiv.org/abs/1705.07057.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from genctl.contract import Spec
+from genctl.families.flow._flow import Flow, FlowConfig
+from genctl.maths.bijectors import Affine
+from genctl.nets.flows import Autoregressions
+from genctl.nets.mlp import Width
+
+
+class MAF(Flow):
+    """A stack of MADEs whose outputs shift and scale   (eq. 4)."""
+
+    class Config(FlowConfig):
+        layers: int = Field(5, ge=1, le=256)
+        """Autoregressions, back to front in every other one."""
+        hidden: list[Width] = Field(default_factory=lambda: [128, 128], min_length=1, max_length=16)
+        """Widths of the hidden layers of a layer's masked network."""
+        activation: Literal["relu", "silu", "tanh", "gelu"] = "relu"
+        """Between its layers."""
+        bound: float = Field(3.0, gt=0, le=20)
+        """Largest |log-scale| of one layer, approached softly."""
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        super().__init__(config, spec, least=2)
+        self.flow = Autoregressions(spec.size, Affine(config.bound), config.layers, config.hidden, config.activation, self.classes)
+
+    def units(self) -> list[nn.Module]:
+        return list(self.flow.layers)
+
+    def to_noise(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.flow.to_noise(y, context)
+
+    def from_noise(self, z: Tensor, context: Tensor | None) -> Tensor:
+        return self.flow.from_noise(z, context)
