@@ -48,6 +48,14 @@ class Decode(Protocol):
 
 
 @runtime_checkable
+class Prior(Protocol):
+    """Draws codes as `sample` does: sample = decode(prior), but for the noise of x given its code."""
+
+    def prior(self, n: int, given: Given | None = None) -> Tensor:
+        """(n, *code.shape)."""
+
+
+@runtime_checkable
 class Impute(Protocol):
     """Fills in what was not observed; a prompt is an observed beginning."""
 
@@ -90,6 +98,7 @@ POWERS: dict[str, Any] = {
     "energy": Energy,
     "encode": Encode,
     "decode": Decode,
+    "prior": Prior,
     "impute": Impute,
     "translate": Translate,
     "predict": Predict,

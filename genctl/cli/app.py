@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from genctl import __version__
-from genctl.cli import bench, data, doctor, evaluate, find, repro, sample, train
+from genctl.cli import (
+    bench,
+    data,
+    doctor,
+    encode,
+    evaluate,
+    find,
+    impute,
+    interpolate,
+    reconstruct,
+    repro,
+    sample,
+    score,
+    train,
+    traverse,
+)
 from genctl.errors import GenctlError, safe_text
 
 boxed = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -39,6 +54,12 @@ def _options(
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("eval")(evaluate.evaluate)
+app.command("reconstruct")(reconstruct.reconstruct)
+app.command("interpolate")(interpolate.interpolate)
+app.command("traverse")(traverse.traverse)
+app.command("impute")(impute.impute)
+app.command("score")(score.score)
+app.command("encode")(encode.encode)
 app.command("repro")(repro.repro)
 app.command("list")(find.list_)
 app.command("inspect")(find.inspect)

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from genctl.errors import safe_text
+
 PLAIN_EVERY = 10.0  # seconds between plain lines
 
 
@@ -20,6 +22,17 @@ def say(text: str) -> None:
 def result(value: dict[str, Any] | list[Any], as_json: bool, lines: list[str]) -> None:
     """A command's result on stdout: one JSON document, or lines."""
     print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def facts(found: dict[str, Any]) -> list[str]:
+    """A result as lines: its figures, then the file to look at first."""
+    out = []
+    for name, value in found.items():
+        if isinstance(value, dict):
+            out.append(f"{name}: " + "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items()))
+        elif name not in ("files", "out"):
+            out.append(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {safe_text(value, 400)}")
+    return [*out, f"in {safe_text(found['out'])}; look at {safe_text(found['files'][0])}"]
 
 
 def report(progress: str, quiet: bool = False) -> "Plain | Bar":

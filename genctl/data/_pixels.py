@@ -8,6 +8,7 @@ from torch import Tensor
 
 from genctl.contract import Spec
 from genctl.data import DataConfig, Dataset, Split, tensors
+from genctl.errors import GenctlError
 from genctl.maths import noise
 
 
@@ -20,6 +21,8 @@ class PixelConfig(DataConfig):
     """The seed of what is flipped once."""
     flip: bool = False
     """Mirror training images left to right at random."""
+    only: list[int] = Field(default_factory=list)
+    """Train and validate on these classes alone; what is held out keeps all. For `genctl score`: what is normal."""
 
 
 Part = tuple[Tensor, Tensor | None]  # images (N, C, H, W) of integers, labels (N,)
@@ -38,8 +41,23 @@ def dataset(
     binary = config.binarize != "none"
     label = {"label": Spec(shape=(), vocab=len(classes), codec={"names": classes})} if classes else {}
     spec = Spec(shape=tuple(train[0].shape[1:]), levels=2 if binary else levels, given=label, media="image")
+    if config.only:
+        train, valid = _alone(config.only, train, classes), _alone(config.only, valid, classes)
     splits = [_split(config, part, levels, salt) for salt, part in enumerate((train, valid, test))]
     return Dataset(spec, splits[0].first(config.limit), splits[1], splits[2], notes=notes)
+
+
+def _alone(only: list[int], part: Part, classes: list[str] | None) -> Part:
+    """The examples of some classes. Raises GenctlError (config, data-empty)."""
+    x, labels = part
+    if labels is None or not classes:
+        raise GenctlError("config", "data.only: this data has no class label", "data.only=[]")
+    if wrong := [k for k in only if not 0 <= k < len(classes)]:
+        raise GenctlError("config", f"data.only: {wrong[0]} is no class: expected 0 to {len(classes) - 1}")
+    kept = torch.isin(labels, torch.tensor(only))
+    if not kept.any():
+        raise GenctlError("data-empty", f"data.only: no examples of {only}")
+    return x[kept], labels[kept]
 
 
 def _split(config: PixelConfig, part: Part, levels: int, salt: int) -> Split:

@@ -1,8 +1,9 @@
-"""How each medium is written and shown. One medium per file: `preview(...)`, and `open_writer(...)` for samples that stream in.
+"""How each medium is written and shown. One medium per file: `preview(...)`, `sheet(...)`, and `open_writer(...)` for samples that stream in.
 
 Every file says that it is generated, by which checkpoint and seed: PNG and npz inside, csv and txt in `samples.json` beside them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -29,6 +30,9 @@ class Medium(Protocol):
 
     def preview(self, x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path:
         """Writes one file that shows all of x, at `stem` plus the medium's suffix."""
+
+    def sheet(self, rows: Mapping[str, Tensor], spec: Spec, stem: Path, note: Note | None = None) -> Path:
+        """Writes one file that compares: what belongs together, such as x and its reconstruction, has the same place in every row."""
 
     def open_writer(self, folder: Path, spec: Spec, note: Note) -> Writer:
         """A writer of samples into an existing folder."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from genctl.contract import Spec
 from genctl.media import Note
 
-GRID = 100  # images shown in a grid
+GRID, ACROSS = 100, 16  # images shown in a grid, and in a row of a sheet
 SMALL = 480  # small images are enlarged, pixel by pixel, until their grid is at least this wide
 
 
@@ -53,6 +54,22 @@ def save_png(x: Tensor, path: Path, note: Note | None = None) -> None:
 def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path:
     path = stem.with_suffix(".png")
     save_png(enlarge(grid(x[:GRID].float())), path, note)
+    return path
+
+
+def sheet(rows: Mapping[str, Tensor], spec: Spec, stem: Path, note: Note | None = None) -> Path:
+    """Row under row; the first sixteen of each."""
+    path, shown = stem.with_suffix(".png"), [x[:ACROSS].float() for x in rows.values()]
+    save_png(enlarge(grid(torch.cat(shown), len(shown[0]))), path, note)
+    return path
+
+
+def animate(x: Tensor, path: Path, note: Note | None = None, seconds: float = 0.08) -> Path:
+    """(N, C, H, W) as the frames of an endless GIF, there and back."""
+    frames = [to_pil(enlarge(one.float(), 240)).convert("P") for one in torch.cat([x, x[1:-1].flip(0)])]
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=int(1000 * seconds), loop=0, comment=json.dumps(note or {}).encode()
+    )
     return path
 
 

@@ -3,6 +3,7 @@
 `spec.codec["symbols"]` lists the text of each symbol; with `spec.codec["bytes"]` symbols are the bytes of UTF-8.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -51,6 +52,16 @@ def encode(text: str, spec: Spec) -> Tensor:
 def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path:
     path = stem.with_suffix(".txt")
     path.write_text(RULE.join(decode(row, spec) for row in x[:SHOWN]) + "\n", encoding="utf-8")
+    return path
+
+
+def sheet(rows: Mapping[str, Tensor], spec: Spec, stem: Path, note: Note | None = None) -> Path:
+    """Paragraph by paragraph what belongs together, each under its name."""
+    path = stem.with_suffix(".txt")
+    together = zip(*([decode(one, spec) for one in x[:SHOWN]] for x in rows.values()), strict=True)
+    path.write_text(
+        RULE.join("\n".join(f"[{k}] {t}" for k, t in zip(rows, texts, strict=True)) for texts in together) + "\n", encoding="utf-8"
+    )
     return path
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +14,10 @@ from genctl.contract import Spec
 from genctl.media import Note
 
 SIDE, MARGIN, SHOWN = 480, 40, 10_000
+COLOURS = [  # of groups, told apart by most eyes
+    *((20, 60, 160), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
+    *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),
+]
 
 
 def columns(spec: Spec) -> list[str]:
@@ -29,18 +34,22 @@ def original(x: Tensor, spec: Spec) -> Tensor:
     return flat * torch.tensor(std, dtype=torch.float32) + torch.tensor(mean, dtype=torch.float32)
 
 
-def scatter(x: Tensor, names: list[str], limits: tuple[Tensor, Tensor] | None = None) -> Image.Image:
-    """(N, D) as points in the plane of the first two columns, with the range on the axes."""
-    flat = x.flatten(1).float()
-    flat = torch.cat([flat, torch.zeros(len(flat), 1)], 1)[:, :2] if flat.shape[1] == 1 else flat[:, :2]
-    low, high = limits or (flat.amin(0), flat.amax(0))
-    unit = (flat - low) / (high - low).clamp(min=1e-9)
+def scatter(groups: Mapping[str, Tensor], names: list[str]) -> Image.Image:
+    """Groups of (N, D) as points in the plane of the first two columns, a colour each, with the range on the axes."""
+    flat = [x.flatten(1).float() for x in groups.values()]
+    flat = [torch.cat([x, torch.zeros(len(x), 1)], 1)[:, :2] if x.shape[1] == 1 else x[:, :2] for x in flat]
+    every = torch.cat(flat)
+    low, high = every.amin(0), every.amax(0)
     picture = Image.new("RGB", (SIDE + 2 * MARGIN, SIDE + 2 * MARGIN), "white")
     pen = ImageDraw.Draw(picture, "RGBA")
     pen.rectangle((MARGIN, MARGIN, MARGIN + SIDE, MARGIN + SIDE), outline="grey")
-    for u, v in unit.clamp(-0.05, 1.05).tolist():
-        px, py = MARGIN + u * SIDE, MARGIN + (1 - v) * SIDE
-        pen.ellipse((px - 1.5, py - 1.5, px + 1.5, py + 1.5), fill=(20, 60, 160, 110))
+    for k, (name, x) in enumerate(zip(groups, flat, strict=True)):
+        colour = COLOURS[k % len(COLOURS)]
+        for u, v in ((x - low) / (high - low).clamp(min=1e-9)).tolist():
+            px, py = MARGIN + u * SIDE, MARGIN + (1 - v) * SIDE
+            pen.ellipse((px - 1.5, py - 1.5, px + 1.5, py + 1.5), fill=(*colour, 110))
+        if len(groups) > 1:
+            pen.text((MARGIN + 8 + SIDE // 10 * (k % 10), SIDE + MARGIN + 20 + 12 * (k // 10)), name[:12], fill=colour)
     for text, place in (
         (f"{float(low[0]):.3g}", (MARGIN, SIDE + MARGIN + 6)),
         (f"{float(high[0]):.3g}  {names[0]}", (SIDE - 10, SIDE + MARGIN + 6)),
@@ -51,13 +60,22 @@ def scatter(x: Tensor, names: list[str], limits: tuple[Tensor, Tensor] | None = 
     return picture
 
 
-def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path:
-    path = stem.with_suffix(".png")
+def save_scatter(groups: Mapping[str, Tensor], names: list[str], path: Path, note: Note | None = None) -> Path:
+    """`scatter` as a PNG that carries `note`."""
     info = PngInfo()
     if note:
         info.add_text("genctl", json.dumps(note))
-    scatter(original(x[:SHOWN], spec), columns(spec)).save(path, pnginfo=info)
+    scatter({k: x[:SHOWN] for k, x in groups.items()}, names).save(path, pnginfo=info)
     return path
+
+
+def sheet(rows: Mapping[str, Tensor], spec: Spec, stem: Path, note: Note | None = None) -> Path:
+    """A colour for each row."""
+    return save_scatter({k: original(x[:SHOWN], spec) for k, x in rows.items()}, columns(spec), stem.with_suffix(".png"), note)
+
+
+def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path:
+    return sheet({"samples": x}, spec, stem, note)
 
 
 class _Writer:

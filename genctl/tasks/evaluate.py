@@ -21,11 +21,10 @@ from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
 from genctl.metrics import Case, Extractor, Likelihood, Score, _inception
 from genctl.powers import Causal, LogProb
-from genctl.tasks import data as sources
-from genctl.tasks import judge, readback, stamp
+from genctl.tasks import examples, judge, readback, stamp
 from genctl.tasks.sample import Sampler
 
-SAMPLES, REFERENCE, TRAIN, BLOCK = 10_000, 50_000, 100_000, 250
+SAMPLES, REFERENCE, TRAIN = 10_000, 50_000, 100_000
 Say = Callable[[str], None]
 
 
@@ -76,20 +75,9 @@ class Desk:
     @cached_property
     def source(self) -> tuple[Any, Dataset]:
         """(settings, dataset); the checkpoint's own unless --data names another."""
-        if self.ask.data:
-            found = sources.open_source(self.ask.data)
-        elif self.sampler:
-            settings = self.sampler.recipe.data
-            found = settings, catalog.load("data", settings.name).open(settings)
-        else:
+        if not self.ask.data and not self.sampler:
             raise GenctlError("usage", "--samples needs --data: what they are to be compared with", "for example --data mnist")
-        if self.sampler and (self.sampler.spec.shape, self.sampler.spec.vocab) != (found[1].spec.shape, found[1].spec.vocab):
-            raise GenctlError(
-                "data-mismatch",
-                f"the model draws {list(self.sampler.spec.shape)}, the data is {list(found[1].spec.shape)}",
-                "another --data",
-            )
-        return found
+        return examples.open_data(self.sampler, self.ask.data)
 
     @property
     def dataset(self) -> Dataset:
@@ -199,11 +187,7 @@ class Desk:
         """(B,) nats on the CPU."""
         assert self.sampler
         model: Any = self.sampler.model
-        out = []
-        for i, part in enumerate(batch.split(-(-len(batch) // BLOCK))):
-            with torch.no_grad(), noise.stream(self.ask.seed, "log_prob", i):
-                out.append(model.log_prob(part.map(lambda t: t.to(model.device))).cpu())
-        return torch.cat(out)
+        return examples.blocks(model, batch, self.ask.seed, "log_prob", model.log_prob)
 
     def likelihood(self, values: bool) -> Likelihood | str:
         """The model's log_prob, over held-out data if `values`; or the reason why not."""
@@ -309,8 +293,7 @@ def evaluate(ask: Request, say: Say) -> dict[str, Any]:
     """
     if (ask.ckpt is None) == (ask.samples is None):
         raise GenctlError("usage", "give one of --ckpt and --samples")
-    if ask.split not in ("train", "valid", "test"):
-        raise GenctlError("usage", f"--split {safe_text(ask.split)}: expected train, valid or test")
+    examples.check_split(ask.split)
     if ask.resize not in _inception.RESIZE:
         raise GenctlError("usage", f"--resize {safe_text(ask.resize)}: expected one of {', '.join(_inception.RESIZE)}")
     wanted, gates = names(ask.metrics), [stamp.target(text) for text in ask.fail_if]

@@ -13,7 +13,7 @@ from genctl.errors import GenctlError, safe_text
 from genctl.media import text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-SHEETS = {"grid.png", "scatter.png"}  # what `genctl sample` adds to look at
+SHEETS = {"grid.png", "scatter.png", "sheet.png"}  # what the commands add to look at
 
 
 def read(path: Path, spec: Spec, n: int | None = None) -> tuple[Tensor, dict[str, Any]]:
@@ -99,6 +99,8 @@ def _picture(path: Path, spec: Spec) -> Tensor:
 
 def _file(path: Path, spec: Spec, n: int | None) -> Tensor:
     shown = safe_text(path)
+    if path.suffix.lower() in PICTURES and spec.media == "image":
+        return _picture(path, spec)[None]
     try:
         if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as f:

@@ -1,7 +1,8 @@
 """sample: from a checkpoint alone to files of the model's medium, or to tensors in Python."""
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,9 @@ def read_given(path: Path, sampler: Sampler) -> dict[str, Tensor]:
     return found
 
 
-def default_out(ckpt: Path, sampler: Sampler, seed: int) -> Path:
-    """Beside the run's previews; in ./samples for a checkpoint that lies elsewhere."""
-    name = f"step-{sampler.header.meta.get('step', 0):010d}-seed-{seed}"
+def default_out(ckpt: Path, sampler: Sampler, seed: int, what: str = "") -> Path:
+    """Beside the run's previews; in ./samples for a checkpoint that lies elsewhere. `what`: the command, where it is not sample."""
+    name = f"step-{sampler.header.meta.get('step', 0):010d}-seed-{seed}" + (f"-{what}" if what else "")
     return ckpt / "samples" / name if (ckpt / "checkpoints").is_dir() else Path("samples") / name
 
 
@@ -180,23 +181,43 @@ def sample_to_files(
     """
     note = sampler.note(seed)
     pieces = sampler.stream(n, seed, given, draw) if prompt is None else sampler.go_on(prompt, n, seed, draw, say)
-    try:
-        if out.suffix == ".npz":
+    if out.suffix == ".npz":
+        with writable(out):
             return [_npz(torch.cat(list(pieces)), out, note)]
+
+    def files(folder: Path) -> list[Path]:
+        target = writer(sampler.spec).open_writer(folder, sampler.spec, note)
+        for piece in pieces:
+            target.add(piece)
+        return target.close()
+
+    return fill(out, {**note, "n": n}, files)
+
+
+@contextlib.contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """What the system says of a place that cannot be written, in the house's words. Raises GenctlError (out-unwritable)."""
+    try:
+        yield
+    except OSError as e:
+        raise GenctlError("out-unwritable", f"{safe_text(out)} cannot be written: {safe_text(e.strerror)}", "give another --out") from None
+
+
+def fill(out: Path, note: dict[str, Any], files: Callable[[Path], list[Path]]) -> list[Path]:
+    """Calls `files` on an empty folder and lists what it wrote, the file to look at first in front; the last is samples.json.
+
+    Files of an earlier call are replaced; a folder with anything else is left alone. Raises GenctlError (out-exists, out-unwritable).
+    """
+    with writable(out):
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / LISTING).exists())):
             raise GenctlError("out-exists", f"{safe_text(out)} is a file, or holds other things than samples", "give another --out")
         out.mkdir(parents=True, exist_ok=True)
         for old in _listed(out):
             old.unlink(missing_ok=True)
-        target = writer(sampler.spec).open_writer(out, sampler.spec, note)
-        for piece in pieces:
-            target.add(piece)
-        paths = target.close()
+        paths = files(out)
         listing = out / LISTING
-        listing.write_text(json.dumps({**note, "n": n, "files": [p.name for p in paths]}, indent=1) + "\n", encoding="utf-8")
+        listing.write_text(json.dumps({**note, "files": [p.name for p in paths]}, indent=1) + "\n", encoding="utf-8")
         return [*paths, listing]
-    except OSError as e:
-        raise GenctlError("out-unwritable", f"{safe_text(out)} cannot be written: {safe_text(e.strerror)}", "give another --out") from None
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -62,6 +62,7 @@ class DCGAN(Family):
                 raise GenctlError("config", "model.conditional: this data has no class label", "model.conditional=false")
             classes, self.conditions = label.vocab, ("label",)
         self.classes = classes
+        self.code = Spec(shape=(config.latent,))
         code = config.latent + classes
         if spec.kind == "image":
             if max(spec.shape[1:]) < 8:
@@ -77,9 +78,9 @@ class DCGAN(Family):
 
     # --- the two halves ---
 
-    def draw(self, z: Tensor, given: Given | None) -> Tensor:
+    def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
         """G(z): (B, *shape) in the data's scale."""
-        out: Tensor = self.generator(torch.cat([z, *self._label(given)], 1))
+        out: Tensor = self.generator(torch.cat([code, *self._label(given)], 1))
         return torch.sigmoid(out) if self.spec.levels else out
 
     def judge(self, x: Tensor, given: Given | None) -> Tensor:
@@ -100,7 +101,7 @@ class DCGAN(Family):
 
     def critic_loss(self, batch: Batch, at: Progress) -> Loss:
         with torch.no_grad():
-            fake = self.draw(self._noise(len(batch)), batch.given)
+            fake = self.decode(self.prior(len(batch)), batch.given)
         real_logits, fake_logits = self.judge(batch.x, batch.given), self.judge(fake, batch.given)
         total = game = adversarial.CRITIC[self.config.loss](real_logits, fake_logits)
         if at.step % self.config.r1_every == 0:
@@ -110,7 +111,7 @@ class DCGAN(Family):
         return Loss(total, game=game, real_logit=real_logits.mean(), fake_logit=fake_logits.mean())
 
     def generator_loss(self, batch: Batch, at: Progress) -> Loss:
-        fake = self.draw(self._noise(len(batch)), batch.given)
+        fake = self.decode(self.prior(len(batch)), batch.given)
         paired = self.config.loss == "relativistic"
         real_logits = self.judge(batch.x, batch.given) if paired else fake.new_zeros(())
         return Loss(adversarial.GENERATOR[self.config.loss](real_logits, self.judge(fake, batch.given)))
@@ -120,13 +121,16 @@ class DCGAN(Family):
         generator = Player(name="generator", params=list(self.generator.parameters()), loss=self.generator_loss)
         return [Stage(name="game", players=[critic, generator])]
 
-    def _noise(self, n: int) -> Tensor:
-        return noise.randn(n, self.config.latent, device=self.device)
-
     def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
         """G(z); for binary data its values are probabilities of 1."""
-        x = self.draw(self._noise(n), given)
+        x = self.decode(self.prior(n), given)
         return noise.bernoulli(x) if self.spec.levels == 2 else x
+
+    # --- powers ---
+
+    def prior(self, n: int, given: Given | None = None) -> Tensor:
+        """z ~ N(0, I) (n, D)."""
+        return noise.randn(n, self.config.latent, device=self.device)
 
 
 # --- networks (section 3 of the paper: strided convolutions, batch-norm, ReLU in G, leaky ReLU in D) ---

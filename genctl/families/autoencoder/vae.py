@@ -55,6 +55,10 @@ class VAE(Family):
         importance: int = Field(200, ge=1, le=100_000)
         """Samples of z that `log_prob` averages over."""
 
+    class Draw(contract.Draw):
+        sweeps: int = Field(100, ge=1, le=100_000)
+        """For imputing: how often z and what is missing are drawn given each other."""
+
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
         if config.network == "conv":
@@ -112,14 +116,22 @@ class VAE(Family):
         bound = (log_p + beta * prior_over_q).logsumexp(1) - math.log(k)
         return Loss(-bound.mean(), reconstruction_nats=-log_p.mean(), kl_nats=kl)
 
-    def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
+    def sample(self, n: int, draw: Draw, given: Given | None = None) -> Tensor:
         """The mean of p(x | z) for images, a draw of it for vectors and binary images."""
-        out = self.decode(noise.randn(n, self.config.latent, device=self.device)).clamp(*self.range)
+        return self.drawn(self.decode(self.prior(n)))
+
+    def drawn(self, mean: Tensor) -> Tensor:
+        """x (B, *shape) as `sample` gives it, of the mean of p(x | z)."""
+        mean = mean.clamp(*self.range)
         if self.spec.levels == 2:
-            return noise.bernoulli(out)
-        return out if self.spec.levels else out + self.log_sigma.exp() * noise.randn(*out.shape, device=out.device)
+            return noise.bernoulli(mean)
+        return mean if self.spec.levels else mean + self.log_sigma.exp() * noise.randn(*mean.shape, device=mean.device)
 
     # --- powers ---
+
+    def prior(self, n: int, given: Given | None = None) -> Tensor:
+        """z ~ N(0, I) (n, D)."""
+        return noise.randn(n, self.config.latent, device=self.device)
 
     def encode(self, batch: Batch) -> Tensor:
         """The posterior mean (B, D)."""
@@ -148,3 +160,15 @@ class VAE(Family):
             prior_over_q = 0.5 * (eps.square() - z.square() + logvar).sum(1)
             terms.append(self.log_likelihood(batch.x, z) + prior_over_q)
         return torch.stack(terms).logsumexp(0) - math.log(len(terms))
+
+    def impute(self, batch: Batch, draw: Draw) -> Tensor:
+        """Pseudo-Gibbs: z ~ q(z | x), then what is missing ~ p(x | z), in turn (Rezende et al. 2014, appendix F).
+
+        https://arxiv.org/abs/1401.4082
+        """
+        x = torch.where(batch.mask, batch.x, self.drawn(self.decode(self.prior(len(batch)))))
+        for _ in range(draw.sweeps):
+            mu, logvar = self.posterior(x)
+            z = mu + torch.exp(0.5 * logvar) * noise.randn(*mu.shape, device=mu.device)
+            x = torch.where(batch.mask, batch.x, self.drawn(self.decode(z)))
+        return x

@@ -132,9 +132,13 @@ class Flow(Family):
         return Loss(-self.log_density(self.numbers(batch), self.context(batch.given)).mean())
 
     def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
-        return self.decode(noise.randn(n, self.spec.size, device=self.device), given)
+        return self.decode(self.prior(n, given), given)
 
     # --- powers ---
+
+    def prior(self, n: int, given: Given | None = None) -> Tensor:
+        """z ~ N(0, I) (n, D)."""
+        return noise.randn(n, self.spec.size, device=self.device)
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x) (B,): the exact density of numbers; of pictures log P(x) >= E log p(x + u) - D log levels.

@@ -1,0 +1,98 @@
+"""score: how strange each example is to a model, and how well that tells normal from abnormal."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genctl import powers
+from genctl.contract import Batch, Spec
+from genctl.errors import GenctlError, safe_text
+from genctl.tasks import examples
+from genctl.tasks.examples import Where
+from genctl.tasks.sample import Sampler, fill
+
+NEEDS = {"log_prob": ["log_prob"], "energy": ["energy"], "reconstruction": ["encode", "decode"]}  # in the order of preference
+
+
+def strangeness(sampler: Sampler, batch: Batch, by: str, seed: int) -> Tensor:
+    """(N,), higher is stranger: -log p(x) or energy in nats, or the mean squared error of the reconstruction."""
+    model: Any = sampler.model
+    beside = examples.beside(model, batch)
+    if by == "log_prob":
+        return -examples.blocks(model, batch, seed, "log_prob", model.log_prob)
+    if by == "energy":
+        return examples.blocks(model, batch, seed, "energy", model.energy)
+    x = examples.decode(sampler, examples.encode(sampler, batch, seed), beside, seed)
+    return (x - batch.x).float().square().flatten(1).mean(1)
+
+
+def score(sampler: Sampler, where: Where, by: str | None, normal: list[str], out: Path) -> dict[str, Any]:
+    """Scores in scores.csv, the stranger the higher; and the area under the ROC curve where labels say what is normal.
+
+    `normal`: classes by name or number; empty: those the model was trained on alone (`data.only`), where it was.
+    Raises GenctlError (power, usage, no-input, data-..., out-...).
+    """
+    able = [k for k, needs in NEEDS.items() if set(needs) <= set(powers.of(type(sampler.model)))]
+    if by is not None and by not in NEEDS:
+        raise GenctlError("usage", f"--by {safe_text(by)}: expected one of {', '.join(NEEDS)}")
+    if not able or (by is not None and by not in able):
+        examples.need(sampler, *NEEDS[by or "log_prob"])
+    by = by or able[0]
+    batch, spec = examples.find(sampler, where)
+    found = strangeness(sampler, batch, by, where.seed)
+    label = batch.given.get("label")
+    known = [] if label is None else classes(spec.given["label"], normal or [str(v) for v in getattr(sampler.recipe.data, "only", [])])
+    if normal and label is None:
+        raise GenctlError("usage", "--normal: these examples have no labels")
+
+    def files(folder: Path) -> list[Path]:
+        path = folder / "scores.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["index", "score", *(["label"] if label is not None else [])])
+            for i, v in enumerate(found.tolist()):
+                rows.writerow([i, f"{v:.9g}", *([label[i].item()] if label is not None else [])])
+        return [path]
+
+    paths = fill(out, {**sampler.note(where.seed), "n": len(found)}, files)
+    said: dict[str, Any] = {
+        "by": by,
+        "n": len(found),
+        "mean": found.mean().item(),
+        "stranger_than_most": found.topk(min(5, len(found))).indices.tolist(),
+    }
+    if label is not None and known:
+        said |= auroc(found, ~torch.isin(label, torch.tensor(known)))
+    return {**said, "out": str(out), "files": [str(p) for p in paths]}
+
+
+def classes(spec: Spec, wanted: list[str]) -> list[int]:
+    """Classes by name or number. Raises GenctlError (usage)."""
+    names = [str(v) for v in spec.codec.get("names", [])]
+    found = [names.index(w) if w in names else int(w) if w.isdecimal() and len(w) < 9 else -1 for w in wanted]
+    for w, k in zip(wanted, found, strict=True):
+        if not 0 <= k < spec.vocab:
+            raise GenctlError(
+                "usage",
+                f"'{safe_text(w)}' is no class: expected 0 to {spec.vocab - 1}" + (f" or one of {', '.join(names[:20])}" if names else ""),
+            )
+    return found
+
+
+def auroc(strange: Tensor, abnormal: Tensor) -> dict[str, Any]:
+    """P(an abnormal example is stranger than a normal one), ties half; its error by Hanley and McNeil 1982, eq. 2.
+
+    https://doi.org/10.1148/radiology.143.1.7063747
+    """
+    n, m = int((~abnormal).sum()), int(abnormal.sum())
+    if not n or not m:
+        return {"auroc": None, "reason": "all of these examples are of one kind"}
+    from sklearn.metrics import roc_auc_score
+
+    a = float(roc_auc_score(abnormal.numpy(), strange.double().numpy()))
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    error = ((a * (1 - a) + (m - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / (n * m)) ** 0.5
+    return {"auroc": a, "se": error, "normal": n, "abnormal": m}
