@@ -52,9 +52,14 @@ class Case:
 
 
 SMALL_GPT = {"layers": 1, "heads": 2, "width": 16, "dropout": 0.1}
+MIX = {"family": "mixture", "model": {"components": 3}}
+SMALL_PIXELS = {"family": "pixelcnn", "model": {"layers": 1, "channels": 4, "first": 3, "conditional": True}}
 CASES = {
     "vae": Case("vae", BINARY, {"network": "conv", "hidden": [4, 8], "latent": 2, "kl_warmup": 0.5}),
     "vae-mlp": Case("vae", PLANE, {"hidden": [16], "latent": 2}),
+    "ae": Case("ae", DIGITS, {"network": "conv", "hidden": [4, 8], "latent": 3, "noise": 0.1, "prior": MIX}),
+    "vqvae": Case("vqvae", DIGITS, {"hidden": [4, 8], "codes": 8, "size": 4, "prior": SMALL_PIXELS}),
+    "vqvae-grid": Case("vqvae", DIGITS, {"hidden": [8], "quantiser": "grid", "levels": [3, 4], "prior": SMALL_PIXELS}),
     "dcgan": Case("dcgan", DIGITS, {"latent": 4, "width": 4, "r1": 1.0, "r1_every": 3, "conditional": True}),
     "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
     "gpt": Case("gpt", WORDS, SMALL_GPT),

@@ -1,15 +1,17 @@
 """Exact resume: a run that is stopped and goes on in a new process ends in the same bytes as one that never stopped."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from genctl import checkpoint, durable
-from tests.cases import every_case, train_case
+from tests.cases import CASES, every_case, train_case
 from tests.faults import checker
-from tests.faults.tools import cli, here, last
+from tests.faults.tools import ROOT, cli, environment, here, last
 
 STEPS, CUTS = 9, (4, 5, 7)  # 40 examples in batches of 8: before, on and after the end of the first epoch
 
@@ -52,14 +54,28 @@ def check(name: str, where: Path, cuts: tuple[int, ...], run=cli) -> None:
 
 @pytest.mark.parametrize("name", every_case())
 def test_resume_is_exact(name, tmp_path):
-    """One cut, in this process; the three cuts in new processes are the slow test."""
+    """One cut, in this process; the three cuts in new processes are a slow test."""
     check(name, tmp_path, (5,), here)
 
 
+@pytest.fixture(scope="module")
+def every_run(tmp_path_factory):
+    """Folder of case -> (an undisturbed run, one with a checkpoint at every step)."""
+    where = tmp_path_factory.mktemp("runs")
+    return where, {name: cut_runs(name, where / name) for name in CASES}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", every_case())
-def test_resume_in_a_new_process_is_exact_at_three_cuts(name, tmp_path):
-    check(name, tmp_path, CUTS)
+@pytest.mark.parametrize("cut", CUTS)
+def test_every_case_resumes_exactly_in_a_new_process(cut, every_run):
+    """One process for each cut resumes all of them: `main` below."""
+    where, runs = every_run
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.test_resume", where, str(cut)], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    wrong = {name: differences(last(whole), last(where / name / str(cut))) for name, (whole, _) in runs.items()}
+    assert not {name: found for name, found in wrong.items() if found}
 
 
 def test_resume_in_a_new_process_is_exact(tmp_path):
@@ -123,3 +139,8 @@ def test_every_entry_of_a_manifest_matters(key, tmp_path):
     train_case("vae-mlp", tmp_path / "a", steps=2)
     reseal(last(tmp_path / "a" / "run"), lambda manifest: manifest.pop(key))
     here("train", "--resume", tmp_path / "a" / "run", "--steps", 3, rc={65, 78})
+
+
+if __name__ == "__main__":
+    for one in sorted(Path(sys.argv[1]).iterdir()):
+        go_on(one / "parts" / "run", int(sys.argv[2]), one / sys.argv[2], here)

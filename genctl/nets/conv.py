@@ -1,5 +1,6 @@
 """Plain convolutional encoders and decoders that halve and double a picture step by step; any height and width."""
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -37,6 +38,26 @@ class Residual(nn.Module):
         return out
 
 
+def down(channels: Sequence[int], activation: str, norm: bool, blocks: int) -> list[nn.Module]:
+    """(B, channels[0], H, W) to (B, channels[-1], ...): a stride-2 3x3 convolution to each width behind the first, then its blocks."""
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(channels):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=not norm), *normed(b, norm), ACTIVATIONS[activation]()]
+        layers += [Residual(b, activation, norm) for _ in range(blocks)]
+    return layers
+
+
+def up(sizes: Sequence[tuple[int, int]], channels: Sequence[int], activation: str, norm: bool, blocks: int) -> list[nn.Module]:
+    """The mirror of `down`, by 4x4 transposed convolutions: the last of `sizes` and `channels` to the first; the last layer is linear."""
+    layers: list[nn.Module] = []
+    for k in range(len(channels) - 1, 0, -1):
+        a, b, inner = channels[k], channels[k - 1], k > 1
+        layers += [Residual(a, activation, norm) for _ in range(blocks)]
+        layers += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=not (norm and inner)), Crop(*sizes[k - 1])]
+        layers += [*normed(b, norm), ACTIVATIONS[activation]()] if inner else []
+    return layers
+
+
 class ConvEncoder(nn.Module):
     """(B, C, H, W) -> (B, out): stride-2 3x3 convolutions of `channels`, linear layers of `dense`, a linear layer.
 
@@ -56,12 +77,9 @@ class ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         c, h, w = shape
-        layers: list[nn.Module] = []
-        for a, b in zip([c, *channels], channels, strict=False):
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=not norm), *normed(b, norm), ACTIVATIONS[activation]()]
-            layers += [Residual(b, activation, norm) for _ in range(blocks)]
         top = pyramid(h, w, len(channels))[-1]
-        self.net = nn.Sequential(*layers, nn.Flatten(), mlp([channels[-1] * top[0] * top[1], *dense, out], activation, norm=norm))
+        flat = mlp([channels[-1] * top[0] * top[1], *dense, out], activation, norm=norm)
+        self.net = nn.Sequential(*down([c, *channels], activation, norm, blocks), nn.Flatten(), flat)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x)
@@ -69,7 +87,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """(B, code) -> (B, C, H, W): the encoder's mirror, by 4x4 transposed convolutions; the last layer is linear."""
+    """(B, code) -> (B, C, H, W): the encoder's mirror; the last layer is linear."""
 
     def __init__(
         self,
@@ -89,16 +107,7 @@ class ConvDecoder(nn.Module):
             mlp([code, *reversed(dense), channels[-1] * top[0] * top[1]], activation, last=True, norm=norm),
             nn.Unflatten(1, (channels[-1], *top)),
         )
-        layers: list[nn.Module] = []
-        widths = [*reversed(channels[:-1]), c]
-        for i, (a, b) in enumerate(zip(reversed(channels), widths, strict=True)):
-            inner = i < len(channels) - 1
-            layers += [Residual(a, activation, norm) for _ in range(blocks)]
-            layers.append(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=not (norm and inner)))
-            layers.append(Crop(*sizes[len(channels) - 1 - i]))
-            if inner:
-                layers += [*normed(b, norm), ACTIVATIONS[activation]()]
-        self.net = nn.Sequential(*layers)
+        self.net = nn.Sequential(*up(sizes, [c, *channels], activation, norm, blocks))
 
     def forward(self, z: Tensor) -> Tensor:
         out: Tensor = self.net(self.first(z))

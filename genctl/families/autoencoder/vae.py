@@ -13,12 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genctl import contract
-from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError
+from genctl.families.autoencoder._networks import NetworkConfig, decoder, encoder
 from genctl.maths import noise
-from genctl.nets.conv import ConvDecoder, ConvEncoder
-from genctl.nets.mlp import Width, mlp
 
 LOG2PI = math.log(2 * math.pi)
 
@@ -29,21 +27,9 @@ class VAE(Family):
     kinds = frozenset({"vector", "image"})
     log_prob_is = "IS-k"
 
-    class Config(Settings):
-        network: Literal["mlp", "conv"] = "mlp"
-        """Fully connected, or convolutional (images)."""
+    class Config(NetworkConfig):
         latent: int = Field(16, ge=1, le=4096)
         """Dimensions of z."""
-        hidden: list[Width] = Field(default_factory=lambda: [500, 500], min_length=1, max_length=16)
-        """Widths of the hidden layers, from x to z; the decoder mirrors them. For conv: channels, one halving of the picture each."""
-        dense: list[Width] = Field(default_factory=list, max_length=4)
-        """For conv: widths of the linear layers between the convolutions and z."""
-        blocks: int = Field(0, ge=0, le=64)
-        """For conv: residual blocks of two convolutions at each size of the picture, on the way in and on the way out."""
-        activation: Literal["relu", "silu", "tanh", "gelu"] = "relu"
-        """Between the layers."""
-        norm: bool = False
-        """Batch normalisation inside both networks: learns several times as fast."""
         likelihood: Literal["auto", "bernoulli", "gaussian"] = "auto"
         """p(x | z). auto: bernoulli for data in [0, 1], gaussian with one learned sigma otherwise."""
         beta: float = Field(1.0, ge=0, le=1000)
@@ -61,22 +47,7 @@ class VAE(Family):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        if config.network == "conv":
-            if spec.kind != "image":
-                raise GenctlError(
-                    "config", f"model.network: conv needs images; this data is {spec.kind} {list(spec.shape)}", "model.network=mlp"
-                )
-            how = config.activation, config.dense, config.norm, config.blocks
-            self.encoder: nn.Module = ConvEncoder(spec.shape, config.hidden, 2 * config.latent, *how)
-            self.decoder: nn.Module = ConvDecoder(spec.shape, config.hidden, config.latent, *how)
-        else:
-            self.encoder = nn.Sequential(
-                nn.Flatten(), mlp([spec.size, *config.hidden, 2 * config.latent], config.activation, norm=config.norm)
-            )
-            self.decoder = nn.Sequential(
-                mlp([config.latent, *reversed(config.hidden), spec.size], config.activation, norm=config.norm),
-                nn.Unflatten(1, spec.shape),
-            )
+        self.encoder, self.decoder = encoder(config, spec, 2 * config.latent), decoder(config, spec, config.latent)
         unit = config.likelihood == "bernoulli" or (config.likelihood == "auto" and spec.levels > 0)
         self.log_sigma = None if unit else nn.Parameter(torch.zeros(()))  # of p(x | z)
         self.code = Spec(shape=(config.latent,))
