@@ -233,6 +233,16 @@ class Model(nn.Module, ABC):
     def stages(self) -> list[Stage]:
         return [Stage(name="train", players=[Player(name="model", params=list(self.parameters()), loss=self.loss)])]
 
+    def labelled(self, wanted: bool) -> int:
+        """The classes that x is to be conditional on, noted in `conditions`; 0 unless wanted. Raises GenctlError (config)."""
+        if not wanted:
+            return 0
+        label = self.spec.given.get("label")
+        if label is None or label.shape or not label.vocab:
+            raise GenctlError("config", "model.conditional: this data has no class label", "model.conditional=false")
+        self.conditions = ("label",)
+        return label.vocab
+
     def units(self) -> list[nn.Module]:
         """The repeated parts: what is compiled, sharded and recomputed one by one. Empty: the whole."""
         return []

@@ -222,7 +222,6 @@ def check_powers(model: Any, spec: Spec) -> None:
                 assert model.decode(code, batch.given).shape == batch.x.shape
         if "prior" in has:
             assert model.prior(6, batch.given).shape == (6, *model.code.shape)
-            check_prior(model, batch)
         if "predict" in has:
             target = spec.given[model.target]
             assert model.predict(batch).shape == (6, *target.shape, target.vocab)
@@ -230,19 +229,6 @@ def check_powers(model: Any, spec: Spec) -> None:
             check_impute(model, batch)
         if "causal" in has:
             check_causal(model, batch)
-
-
-def check_prior(model: Any, batch: Batch) -> None:
-    """A drawn code, decoded, is what `sample` draws of the same noise, but for the noise of x."""
-    given = {k: batch.given[k] for k in model.conditions} or None
-    with noise.stream(3):
-        x = model.sample(6, type(model).Draw(), given)
-    with noise.stream(3):
-        code = model.prior(6, given)
-    mean = model.decode(code, given)
-    assert mean.shape == x.shape
-    if model.spec.levels > 2:
-        torch.testing.assert_close(mean.clamp(0, 1), x)
 
 
 def check_impute(model: Any, batch: Batch) -> None:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genctl.maths import noise
+
 
 class Head(Protocol):
     @property
@@ -96,6 +98,31 @@ class Mixture:
         for c, value in enumerate(channels):
             total = total + self.mass(value[:, None], self.mean(c, means, coefficients, channels), scales[:, c])
         return total.logsumexp(1)
+
+    def average(self, params: Tensor) -> Tensor:
+        """The mean (B, C, ...) in [-1, 1] of all channels."""
+        weights, means, _, coefficients = self.split(params)
+        found: list[Tensor] = []
+        for c in range(self.channels):
+            found.append((weights.exp() * self.mean(c, means, coefficients, found)).sum(1))
+        return torch.stack(found, 1)
+
+    def draw(self, params: Tensor) -> Tensor:
+        """A draw (B, C, ...) of levels: one part a pixel, then channel by channel."""
+        weights, means, scales, coefficients = self.split(params)
+        b, _, *rest = weights.shape
+        flat = weights.movedim(1, -1)
+        part = noise.categorical(flat.reshape(b, -1, self.parts)).view(b, 1, *rest)
+        found: list[Tensor] = []
+        levels: list[Tensor] = []
+        for c in range(self.channels):
+            u = noise.rand(b, *rest, device=params.device).clamp(1e-5, 1 - 1e-5)
+            middle = self.mean(c, means, coefficients, found).gather(1, part)[:, 0]
+            wide = scales[:, c].gather(1, part)[:, 0].exp()
+            value = (middle + wide * torch.logit(u) + 1) / 2 * (self.levels - 1)
+            levels.append(value.round().clamp(0, self.levels - 1).long())
+            found.append(self.scaled(levels[-1]))
+        return torch.stack(levels, 1)
 
     def logits(self, params: Tensor, before: Tensor) -> Tensor:
         weights, means, scales, coefficients = self.split(params)

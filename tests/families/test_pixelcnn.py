@@ -117,3 +117,17 @@ def test_bars_are_learned():
     with torch.no_grad():
         less = 1 - (net.eval().log_prob(Batch(x=y)) - truth.log_prob(y)).exp()
     assert float(less.clamp(min=0).mean()) < 0.25
+
+
+def test_a_mixture_draws_what_it_scores():
+    """Two channels of four levels: frequencies of draws beside probabilities, the second channel given the first."""
+    head = pixels.Mixture(levels=4, channels=2, parts=3)
+    params = torch.randn(1, head.size, generator=torch.Generator().manual_seed(0))
+    n = 40_000
+    with noise.stream(0):
+        level = head.draw(params.expand(n, -1)[..., None])[..., 0]
+    first = head.logits(params, torch.zeros(1, 0, dtype=torch.long)).exp()[0]
+    second = torch.cat([head.logits(params, torch.tensor([[k]])).softmax(1) for k in range(4)])
+    wanted = first[:, None] / first.sum() * second
+    seen = torch.bincount(level[:, 0] * 4 + level[:, 1], minlength=16).view(4, 4) / n
+    torch.testing.assert_close(seen, wanted, atol=0.02, rtol=0)

@@ -14,6 +14,8 @@ from tests.battery import build, check_family, check_resume, fake
 
 IMAGE = Spec(shape=(1, 6, 6), levels=2, media="image")
 ROW = Spec(shape=(3,))
+LABELLED = Spec(shape=(1, 6, 6), levels=2, media="image", given={"label": Spec(shape=(), vocab=3)})
+COLOUR = Spec(shape=(3, 6, 6), levels=256, media="image")
 MLP = {"hidden": [16], "latent": 2, "importance": 3}
 CONV = {"network": "conv", "hidden": [4, 8], "latent": 2, "importance": 3}
 
@@ -28,6 +30,9 @@ CONV = {"network": "conv", "hidden": [4, 8], "latent": 2, "importance": 3}
         ({**MLP, "norm": True}, ROW),
         ({**CONV, "dense": [8], "norm": True, "blocks": 1}, IMAGE),
         ({**MLP, "iwae": 3, "beta": 0.5}, IMAGE),
+        ({**CONV, "conditional": True, "free_bits": 0.1}, LABELLED),
+        ({**MLP, "conditional": True, "iwae": 2}, LABELLED),
+        ({**CONV, "likelihood": "logistic", "mixtures": 3}, COLOUR),
     ],
 )
 def test_battery(model, spec):
@@ -51,7 +56,7 @@ def test_importance_estimate_equals_the_exact_likelihood_of_a_linear_gaussian():
     with torch.no_grad():
         model.decoder.weight.copy_(w)
         model.decoder.bias.copy_(b)
-        model.log_sigma.fill_(math.log(sigma))
+        model.says.log_sigma.fill_(math.log(sigma))
         model.encoder.weight.copy_(torch.cat([mean, torch.zeros(2, 5)]))
         spread = torch.linalg.inv(precision).diagonal()
         model.encoder.bias.copy_(torch.cat([-mean @ b, (1.5 * spread).log()]))
@@ -92,3 +97,32 @@ def test_only_a_likelihood_of_this_data_is_called_one(likelihood, levels, able):
     else:
         with pytest.raises(GenctlError, match="no likelihood"):
             model.log_prob(fake(spec, 3))
+
+
+def test_free_bits_cost_nothing_and_count_in_training_alone():
+    """Below the free nats the KL has no gradient; what is reported and validated is the bound itself."""
+    model = build(VAE, {**MLP, "free_bits": 50.0}, IMAGE)
+    batch = fake(IMAGE, 8)
+    with noise.stream(0):
+        paid = model.train().loss(batch, Progress())
+    assert (paid.total - paid.parts["reconstruction_nats"]).item() == pytest.approx(100.0, rel=1e-4)  # two dimensions
+    with noise.stream(0):
+        bound = model.eval().loss(batch, Progress())
+    assert (bound.total - bound.parts["reconstruction_nats"]).item() == pytest.approx(bound.parts["kl_nats"].item(), rel=1e-4)
+
+
+def test_a_conditional_model_draws_what_it_is_told():
+    """Pictures of one grey level for each class."""
+    spec = Spec(shape=(1, 4, 4), levels=256, media="image", given={"label": Spec(shape=(), vocab=2)})
+    model = build(VAE, {"hidden": [16], "latent": 2, "conditional": True, "likelihood": "gaussian"}, spec)
+    label = torch.arange(64) % 2
+    batch = Batch(x=(0.2 + 0.6 * label.float()).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous(), given={"label": label})
+    steps = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(150):
+        steps.zero_grad()
+        with noise.stream(0, step):
+            model.loss(batch, Progress()).total.backward()
+        steps.step()
+    with torch.no_grad(), noise.stream(1):
+        x = model.eval().sample(20, VAE.Draw(), {"label": torch.arange(20) % 2})
+    assert x[0::2].mean().item() == pytest.approx(0.2, abs=0.1) and x[1::2].mean().item() == pytest.approx(0.8, abs=0.1)

@@ -55,13 +55,7 @@ class DCGAN(Family):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        classes = 0
-        if config.conditional:
-            label = spec.given.get("label")
-            if label is None or label.shape or not label.vocab:
-                raise GenctlError("config", "model.conditional: this data has no class label", "model.conditional=false")
-            classes, self.conditions = label.vocab, ("label",)
-        self.classes = classes
+        classes = self.classes = self.labelled(config.conditional)
         self.code = Spec(shape=(config.latent,))
         code = config.latent + classes
         if spec.kind == "image":

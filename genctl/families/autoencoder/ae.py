@@ -34,7 +34,7 @@ class AE(Coded):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        self.encoder, self.decoder = encoder(config, spec, config.latent), decoder(config, spec, config.latent)
+        self.encoder, self.decoder = encoder(config, spec, config.latent), decoder(config, spec.shape, config.latent)
         self.crossed = config.error == "cross-entropy" or (config.error == "auto" and spec.levels > 0)
         self.code = Spec(shape=(config.latent,))
         self.build_prior()

@@ -34,12 +34,7 @@ class Pixels(Family):
 
     def __init__(self, config: PixelsConfig, spec: Spec) -> None:
         super().__init__(config, spec)
-        self.classes = 0
-        if config.conditional:
-            label = spec.given.get("label")
-            if label is None or label.shape or not label.vocab:
-                raise GenctlError("config", "model.conditional: this data has no class label", "model.conditional=false")
-            self.classes, self.conditions = label.vocab, ("label",)
+        self.classes = self.labelled(config.conditional)
         if spec.vocab and len(spec.shape) != 2:
             raise GenctlError("config", f"this family reads grids of symbols; this data is {list(spec.shape)}", "family: gpt")
         if not spec.vocab and not spec.levels:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from genctl import contract
 from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
-from genctl.errors import GenctlError
 from genctl.maths import noise
 from genctl.maths.schedules import SCHEDULES
 from genctl.maths.solvers import SAMPLERS, spaced
@@ -81,11 +80,8 @@ class DDPM(Family):
             self.net = TimedMLP(spec.size, config.width, config.depth, config.width, config.waves)
         self.unknown = 0  # the label that says nothing
         if config.conditional:
-            label = spec.given.get("label")
-            if label is None or label.shape or not label.vocab:
-                raise GenctlError("config", "model.conditional: this data has no class label", "model.conditional=false")
-            self.unknown, self.conditions = label.vocab, ("label",)
-            self.label = nn.Embedding(label.vocab + 1, config.width)
+            self.unknown = self.labelled(True)
+            self.label = nn.Embedding(self.unknown + 1, config.width)
         self.abar: Tensor
         self.schedule = SCHEDULES[config.schedule](config.steps)
         self.register_buffer("abar", torch.tensor(self.schedule), persistent=False)

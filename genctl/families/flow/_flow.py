@@ -41,12 +41,7 @@ class Flow(Family):
         super().__init__(config, spec)
         if spec.size < least:
             raise GenctlError("config", f"this flow needs at least {least} numbers: a part of x moves given the rest")
-        self.classes = 0  # numbers of context: the label, one-hot
-        if config.conditional:
-            label = spec.given.get("label")
-            if label is None or label.shape or not label.vocab:
-                raise GenctlError("config", "model.conditional: this data has no class label", "model.conditional=false")
-            self.classes, self.conditions = label.vocab, ("label",)
+        self.classes = self.labelled(config.conditional)  # numbers of context: the label, one-hot
         self.register_buffer("shift", torch.zeros(spec.size))  # mean and scale of the data, from the first batch
         self.register_buffer("scale", torch.ones(spec.size))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
