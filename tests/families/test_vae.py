@@ -126,3 +126,10 @@ def test_a_conditional_model_draws_what_it_is_told():
     with torch.no_grad(), noise.stream(1):
         x = model.eval().sample(20, VAE.Draw(), {"label": torch.arange(20) % 2})
     assert x[0::2].mean().item() == pytest.approx(0.2, abs=0.1) and x[1::2].mean().item() == pytest.approx(0.8, abs=0.1)
+
+
+def test_more_draws_make_the_bound_tighter_from_a_share_of_training_on():
+    model, batch = build(VAE, {**MLP, "iwae": 50, "iwae_from": 0.5}, IMAGE), fake(IMAGE, 64)
+    with torch.no_grad(), noise.stream(0):
+        early, late = (model.loss(batch, Progress(step, 10)).total.item() for step in (4, 5))
+    assert late < early - 0.01

@@ -43,6 +43,8 @@ class VAE(Family):
         """The share of training over which beta grows from 0."""
         iwae: int = Field(1, ge=1, le=1000)
         """Draws of z in the training bound; more make it tighter (Burda et al. 2016, eq. 8), 1 is the evidence lower bound."""
+        iwae_from: float = Field(0.0, ge=0, le=1)
+        """The share of training before that, with one draw: a bound of many draws costs many times as much and helps most at the end."""
         importance: int = Field(200, ge=1, le=100_000)
         """Samples of z that `log_prob` averages over."""
 
@@ -96,7 +98,7 @@ class VAE(Family):
         told = self.told(batch.given)
         mu, logvar = self.posterior(batch.x, told)
         warm = min(1.0, at.fraction / self.config.kl_warmup) if self.config.kl_warmup and self.training else 1.0
-        beta, k = self.config.beta * warm, self.config.iwae
+        beta, k = self.config.beta * warm, self.config.iwae if at.fraction >= self.config.iwae_from else 1
         every = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)  # (B, D)
         kl = every.sum(1).mean()
         if k == 1:
