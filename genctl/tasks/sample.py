@@ -70,7 +70,7 @@ class Sampler:
 
     def go_on(self, prompt: str, n: int, seed: int = 0, draw: Draw | None = None, warn: Any = _silent) -> Iterator[Tensor]:
         """Pieces of n samples that begin with a prompt. Raises GenctlError (power, prompt-token, prompt-length)."""
-        if not isinstance(self.model, Impute):
+        if not isinstance(self.model, Impute) or self.spec.media != "text":
             raise GenctlError("power", f"family '{self.recipe.family}' cannot go on from a prompt")
         tokens = letters.encode(prompt, self.spec)
         longest = self.spec.size - 1
