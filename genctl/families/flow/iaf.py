@@ -30,15 +30,15 @@ class IAF(Flow):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec, least=2)
-        self.flow = Autoregressions(
+        self.inverse = Autoregressions(
             spec.size, Affine(config.bound), config.layers, config.hidden, config.activation, self.classes, inverse=True
         )
 
     def units(self) -> list[nn.Module]:
-        return list(self.flow.layers)
+        return list(self.inverse.layers)
 
     def to_noise(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.flow.to_noise(y, context)
+        return self.inverse.to_noise(y, context)
 
     def from_noise(self, z: Tensor, context: Tensor | None) -> Tensor:
-        return self.flow.from_noise(z, context)
+        return self.inverse.from_noise(z, context)
