@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries to write the rest once more at its end
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        os._exit(code)  # a rank: torch's threads that ask for Python's lock while it is taken down would abort the process
     raise SystemExit(code)
 
 
