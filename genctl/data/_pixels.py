@@ -1,4 +1,4 @@
-"""What every image set has in common: storage as integers, binarisation, flips, labels."""
+"""What every set of images, or of clips of them, has in common: storage as integers, binarisation, flips, labels."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class PixelConfig(DataConfig):
     """Train and validate on these classes alone; what is held out keeps all. For `genctl score`: what is normal."""
 
 
-Part = tuple[Tensor, Tensor | None]  # images (N, C, H, W) of integers, labels (N,)
+Part = tuple[Tensor, Tensor | None]  # images (N, C, H, W) or clips (N, T, C, H, W) of integers, labels (N,)
 
 
 def dataset(
@@ -37,10 +37,11 @@ def dataset(
     classes: list[str] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Dataset:
-    """Images of `levels` grey values as a Dataset in [0, 1]."""
+    """Images or clips of `levels` grey values as a Dataset in [0, 1]."""
     binary = config.binarize != "none"
     label = {"label": Spec(shape=(), vocab=len(classes), codec={"names": classes})} if classes else {}
-    spec = Spec(shape=tuple(train[0].shape[1:]), levels=2 if binary else levels, given=label, media="image")
+    media = "video" if train[0].ndim == 5 else "image"
+    spec = Spec(shape=tuple(train[0].shape[1:]), levels=2 if binary else levels, given=label, media=media)
     if config.only:
         train, valid = _alone(config.only, train, classes), _alone(config.only, valid, classes)
     splits = [_split(config, part, levels, salt) for salt, part in enumerate((train, valid, test))]
@@ -72,7 +73,7 @@ def _split(config: PixelConfig, part: Part, levels: int, salt: int) -> Split:
         out = raw.float() / top
         if training and config.flip:
             mirrored = noise.rand(len(out)) < 0.5
-            out = torch.where(mirrored[:, None, None, None], out.flip(-1), out)
+            out = torch.where(mirrored.view(-1, *[1] * (out.ndim - 1)), out.flip(-1), out)
         return noise.bernoulli(out) if training and config.binarize == "dynamic" else out
 
     return tensors(x, {"label": labels} if labels is not None else {}, prepare)
