@@ -12,13 +12,20 @@ import torch
 
 
 def arguments(**flags: str) -> argparse.Namespace:
-    """threads, rounds, cpu_clock, and further flags by name with their help; threads and seed are set."""
+    """threads, rounds, cpu_clock, and further flags by name: switches with their help, choices with their default (a,b,c).
+
+    Threads and seed are set.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's choice, as a user has it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu-clock", action="store_true", help="process time instead of wall time")
     for name, said in flags.items():
-        parser.add_argument("--" + name.replace("_", "-"), action="store_true", help=said)
+        flag = "--" + name.replace("_", "-")
+        if "," in said and " " not in said:
+            parser.add_argument(flag, default=said, metavar=said)
+        else:
+            parser.add_argument(flag, action="store_true", help=said)
     args = parser.parse_args()
     args.clock = f"{args.threads} thread(s), {'CPU' if args.cpu_clock else 'wall'} clock"
     torch.set_num_threads(args.threads)
