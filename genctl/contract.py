@@ -30,6 +30,7 @@ class Spec:
     vocab   number of symbols; 0 when x is floats
     levels  how many values a float takes: 2 for binary, 256 for 8-bit images; 0 when continuous. Then x lies in [0, 1]
     end     the symbol that ends an example and fills the rest of its row, so that padding needs no mask
+    blocks  the parts of a vector, one after another: 1 is a number, k > 1 a one-hot of k categories; empty: all are numbers
     given   what stands beside x: a class label is Spec(shape=(), vocab=10), tags are Spec(shape=(T,), vocab=9)
     media   how it is shown and written: vector, image, text, ...
     codec   what its medium needs to write it: the characters of a vocabulary, the columns of a table (JSON)
@@ -39,6 +40,7 @@ class Spec:
     vocab: int = 0
     levels: int = 0
     end: int | None = None
+    blocks: tuple[int, ...] = ()
     given: dict[str, Spec] = field(default_factory=dict)
     media: str = "vector"
     codec: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +60,8 @@ class Spec:
         plain |= {k: v for k in ("vocab", "levels", "codec") if (v := getattr(self, k))}
         if self.end is not None:
             plain["end"] = self.end
+        if self.blocks:
+            plain["blocks"] = list(self.blocks)
         return plain | ({"given": {k: v.to_json() for k, v in self.given.items()}} if self.given else {})
 
     @classmethod
@@ -69,7 +73,13 @@ class Spec:
             raise ValueError("a shape, vocabulary or level is out of range")
         if not isinstance(plain.get("media", ""), str) or not isinstance(plain.get("codec", {}), dict):
             raise ValueError("media is text and codec a mapping")
-        return cls(**{**plain, "shape": tuple(shape), "given": {k: cls.from_json(v) for k, v in plain.get("given", {}).items()}})
+        blocks, plainly = plain.get("blocks", []), not plain.get("vocab") and not plain.get("levels")
+        if not isinstance(blocks, list) or not all(type(k) is int and k > 0 for k in blocks):
+            raise ValueError("blocks are the sizes of the parts of a vector")
+        if blocks and (len(shape) != 1 or sum(blocks) != shape[0] or not plainly):
+            raise ValueError("the blocks do not make up the vector")
+        given = {k: cls.from_json(v) for k, v in plain.get("given", {}).items()}
+        return cls(**{**plain, "shape": tuple(shape), "blocks": tuple(blocks), "given": given})
 
 
 @dataclass(kw_only=True)

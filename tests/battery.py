@@ -17,7 +17,7 @@ from genctl.config import Tree
 from genctl.contract import Batch, Family, Model, Progress, Spec
 from genctl.data import Dataset, tensors
 from genctl.device import Place
-from genctl.maths import decoding, noise, sampling
+from genctl.maths import blocks, decoding, noise, sampling
 from genctl.training import loop
 from genctl.training.run import Run
 from genctl.training.trainer import Trainer
@@ -56,7 +56,7 @@ def fake(spec: Spec, n: int, seed: int = 0) -> Batch:
             return (table[kind] > 0.5).float()
         if s.levels:
             return (table[kind] * (s.levels - 1)).round() / (s.levels - 1)
-        return 2 * table[kind] - 1 + 0.1 * torch.randn((len(kind), *s.shape), generator=g)
+        return blocks.snap(2 * table[kind] - 1 + 0.1 * torch.randn((len(kind), *s.shape), generator=g), s.blocks)
 
     kind = torch.randint(4, (n,), generator=g)
     return Batch(x=one(spec, kind), given={k: one(v, kind) for k, v in spec.given.items()})
@@ -190,6 +190,7 @@ def check_scale(x: Tensor, spec: Spec, n: int) -> None:
         assert torch.isfinite(x).all()
         if spec.levels:
             assert x.min() >= 0 and x.max() <= 1
+        assert torch.equal(blocks.snap(x, spec.blocks), x), "a category is no one-hot"
         if spec.levels == 2:
             assert set(x.unique().tolist()) <= {0.0, 1.0}
 

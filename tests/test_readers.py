@@ -450,8 +450,8 @@ def test_a_table_is_standardised_and_written_back_in_its_units(tmp_path):
 
 
 def test_tables_with_text_gzip_order_and_no_header(tmp_path):
-    (tmp_path / "t.csv").write_text(TABLE)
-    assert "left out: kind" in read("csv", path=tmp_path / "t.csv").notes[0]
+    (tmp_path / "t.csv").write_text(TABLE.replace(",a,", ",c,", 1))
+    assert "left out: kind" in read("csv", path=tmp_path / "t.csv", most_categories=2).notes[0]
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf1;2\n3;4\n5;6\n7;9\n"))
     d = read("csv", path=tmp_path / "t.csv.gz", delimiter=";", in_order=True, valid=0.25, test=0.25, standardize=False)
     assert everything(d.test).x.tolist() == [[7, 9]]

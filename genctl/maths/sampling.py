@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genctl.contract import Draw, Family, Given
-from genctl.maths import noise
+from genctl.maths import blocks, noise
 
 
 def chunks(
@@ -19,7 +19,8 @@ def chunks(
 ) -> Iterator[Tensor]:
     """Yields pieces (m, *shape) on the CPU, n rows in all. `given`: name -> (n, ...) or (1, ...) for all.
 
-    `sample` stands in for model.sample. Every chunk is computed whole, so that arithmetic too does not depend on n.
+    `sample` stands in for model.sample. Every chunk is computed whole, so that arithmetic too does not depend on n. Where x has
+    one-hots, what a family emits there falls on the largest entry.
     """
     was_training = model.training
     model.eval()
@@ -29,6 +30,6 @@ def chunks(
             here = {name: (v[rows.clamp(max=len(v) - 1)]).to(model.device) for name, v in (given or {}).items()}
             with torch.no_grad(), noise.stream(seed, "sample", k):
                 x = (sample or model.sample)(draw.chunk, draw, here or None)
-            yield x[: n - k * draw.chunk].cpu()
+            yield blocks.snap(x[: n - k * draw.chunk], model.spec.blocks).cpu()
     finally:
         model.train(was_training)

@@ -1,8 +1,13 @@
-"""Rows of numbers: a csv, and a PNG scatter of the first two columns. Column names come from `spec.codec["columns"]`."""
+"""Rows of numbers: a csv, and a PNG scatter of the first two columns.
+
+`spec.codec` may hold the names of the `columns`, the words of their `categories`, and `mean` and `std` of every entry of x: a csv is
+written, and read back, in the words and units of the table that x was made of.
+"""
 
 import csv
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from genctl.contract import Spec
+from genctl.errors import safe_text
 from genctl.media import Note
 
 SIDE, MARGIN, SHOWN = 480, 40, 10_000
@@ -20,18 +26,88 @@ COLOURS = [  # of groups, told apart by most eyes
 ]
 
 
+def blocks(spec: Spec) -> list[int]:
+    """How many entries of x each column takes."""
+    return list(spec.blocks) or [1] * spec.size
+
+
 def columns(spec: Spec) -> list[str]:
-    return [str(c) for c in spec.codec.get("columns") or [f"x{i}" for i in range(spec.size)]]
+    """The names of the columns; numbered where a codec has not one for each."""
+    names, sizes = spec.codec.get("columns") or [], blocks(spec)
+    return [str(c) for c in names] if len(names) == len(sizes) else [f"x{i}" for i in range(len(sizes))]
+
+
+def categories(spec: Spec) -> list[list[str]]:
+    """The words of each column, none for numbers; numbered where a codec has not one for each entry of a one-hot."""
+    sizes, known = blocks(spec), spec.codec.get("categories")
+    words = known if isinstance(known, list) and len(known) == len(sizes) else [[]] * len(sizes)
+    able = [isinstance(w, list) and len(w) == k and len({str(v) for v in w}) == k for w, k in zip(words, sizes, strict=True)]
+    return [
+        [] if k == 1 else [word(str(v)) for v in w] if fits else [str(i) for i in range(k)]
+        for w, k, fits in zip(words, sizes, able, strict=True)
+    ]
+
+
+def word(cell: str) -> str:
+    """A category as it is compared and written: without spaces around it, fit for a terminal."""
+    return safe_text(cell.strip(), 200)
+
+
+def units(spec: Spec) -> tuple[Tensor, Tensor]:
+    """Mean and deviation that x was standardised with (D,); 0 and 1 where it was not."""
+    mean, std = spec.codec.get("mean"), spec.codec.get("std")
+    for part in (mean, std):  # a checkpoint may say anything
+        if not isinstance(part, list) or len(part) != spec.size or not all(isinstance(v, int | float) for v in part):
+            return torch.zeros(spec.size), torch.ones(spec.size)
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
 
 
 def original(x: Tensor, spec: Spec) -> Tensor:
     """(N, D) in the units of the table it was trained on: what was standardised is scaled back."""
-    flat = x.flatten(1).float()
-    mean, std = spec.codec.get("mean"), spec.codec.get("std")
-    for part in (mean, std):  # a checkpoint may say anything
-        if not isinstance(part, list) or len(part) != spec.size or not all(isinstance(v, int | float) for v in part):
-            return flat
-    return flat * torch.tensor(std, dtype=torch.float32) + torch.tensor(mean, dtype=torch.float32)
+    mean, std = units(spec)
+    return x.flatten(1).float() * std + mean
+
+
+def to_cells(x: Tensor, spec: Spec) -> list[list[str]]:
+    """Rows as they stand in a csv: numbers in their units, and the word of the largest entry of a one-hot."""
+    words = categories(spec)
+    parts = torch.split(original(x, spec), blocks(spec), 1)
+    rows = zip(*([w[i] for i in p.argmax(1).tolist()] if w else [f"{v:.9g}" for v in p[:, 0].tolist()] for p, w in zip(parts, words)))
+    return [list(row) for row in rows]
+
+
+def from_cells(header: list[str], rows: list[list[str]], spec: Spec) -> Tensor:
+    """The inverse: x (N, D) of a csv with these columns, in any order and among others. Raises ValueError for a cell that is no x.
+
+    Without names to go by (`spec.codec`), columns are taken as they come.
+    """
+    names, heads = columns(spec), [word(h) for h in header]
+    if not spec.codec.get("columns") and len(heads) == len(names):
+        heads = names
+    if missing := [n for n in names if n not in heads]:
+        raise ValueError(f"no column '{missing[0]}'; the data has {', '.join(names[:10])}")
+    if short := [k for k, row in enumerate(rows) if len(row) != len(heads)]:
+        raise ValueError(f"row {short[0] + 1} has {len(rows[short[0]])} cells, the header {len(heads)}")
+    cells = dict(zip(heads, zip(*rows))) if rows else dict.fromkeys(heads, ())
+    mean, std = units(spec)
+    starts = torch.tensor([0, *blocks(spec)]).cumsum(0).tolist()
+    found = []
+    for name, words, at in zip(names, categories(spec), starts):
+        if words:
+            found.append(torch.eye(len(words))[[_place(word(c), words, name) for c in cells[name]]])
+        else:
+            found.append(((_numbers(cells[name]) - mean[at]) / std[at])[:, None])
+    return torch.cat(found, 1).float()
+
+
+def _numbers(cells: tuple[str, ...]) -> Tensor:
+    return torch.tensor([float(c) if c.strip() else math.nan for c in cells], dtype=torch.float64)
+
+
+def _place(found: str, words: list[str], name: str) -> int:
+    if found not in words:
+        raise ValueError(f"'{found}' is no category of column '{name}'; expected one of {', '.join(words[:10])}")
+    return words.index(found)
 
 
 def scatter(groups: Mapping[str, Tensor], names: list[str]) -> Image.Image:
@@ -62,10 +138,15 @@ def scatter(groups: Mapping[str, Tensor], names: list[str]) -> Image.Image:
 
 def save_scatter(groups: Mapping[str, Tensor], names: list[str], path: Path, note: Note | None = None) -> Path:
     """`scatter` as a PNG that carries `note`."""
+    return save(scatter({k: x[:SHOWN] for k, x in groups.items()}, names), path, note)
+
+
+def save(picture: Image.Image, path: Path, note: Note | None) -> Path:
+    """A PNG that carries `note`."""
     info = PngInfo()
     if note:
         info.add_text("genctl", json.dumps(note))
-    scatter({k: x[:SHOWN] for k, x in groups.items()}, names).save(path, pnginfo=info)
+    picture.save(path, pnginfo=info)
     return path
 
 
@@ -78,9 +159,11 @@ def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path
     return sheet({"samples": x}, spec, stem, note)
 
 
-class _Writer:
-    def __init__(self, folder: Path, spec: Spec, note: Note) -> None:
-        self.folder, self.spec, self.note = folder, spec, note
+class CsvWriter:
+    """samples.csv, and a picture of the first of them."""
+
+    def __init__(self, folder: Path, spec: Spec, note: Note, picture: str = "scatter", show: Callable[..., Path] = preview) -> None:
+        self.folder, self.spec, self.note, self.picture, self.show = folder, spec, note, picture, show
         self.path = folder / "samples.csv"
         self.file = self.path.open("w", newline="", encoding="utf-8")
         self.rows = csv.writer(self.file)
@@ -92,12 +175,12 @@ class _Writer:
         if self.count < SHOWN:
             self.first.append(x[: SHOWN - self.count])
         self.count += len(x)
-        self.rows.writerows([[f"{v:.9g}" for v in row] for row in original(x, self.spec).tolist()])
+        self.rows.writerows(to_cells(x, self.spec))
 
     def close(self) -> list[Path]:
         self.file.close()
-        return [preview(torch.cat(self.first), self.spec, self.folder / "scatter", self.note), self.path]
+        return [self.show(torch.cat(self.first), self.spec, self.folder / self.picture, self.note), self.path]
 
 
-def open_writer(folder: Path, spec: Spec, note: Note) -> _Writer:
-    return _Writer(folder, spec, note)
+def open_writer(folder: Path, spec: Spec, note: Note) -> CsvWriter:
+    return CsvWriter(folder, spec, note)

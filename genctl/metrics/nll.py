@@ -57,7 +57,7 @@ def measure(case: Case) -> Score:
     nats, se = ratio(lost, torch.ones(n))
     se = math.hypot(se, found.error)
     fields: dict[str, object] = {"is": found.is_, "nats": nats}
-    size, levels = case.spec.size, case.spec.levels
+    size, levels = len(case.spec.blocks) or case.spec.size, case.spec.levels  # a category counts once
     if found.error:
         fields["error_of_log_z"] = found.error
     if case.spec.kind == "tokens":
@@ -65,7 +65,10 @@ def measure(case: Case) -> Score:
     else:
         fields["bits_per_dim"] = nats / (size * math.log(2))
         fields["bits_per_dim_se"] = se / (size * math.log(2))
-        fields["of"] = f"probability of {levels} levels" if levels else "density"
+        mixed = max(case.spec.blocks, default=1) > 1
+        fields["of"] = (
+            f"probability of {levels} levels" if levels else "density of numbers, probability of categories" if mixed else "density"
+        )
     floor = -case.truth.log_prob(case.reference.x).double().mean().item() if case.truth is not None else None
     return Score(value=nats, se=se, floor=floor, fields=fields)
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from genctl.contract import Spec
 from genctl.errors import GenctlError, safe_text
-from genctl.media import text
+from genctl.media import text, vector
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-SHEETS = {"grid.png", "scatter.png", "sheet.png"}  # what the commands add to look at
+SHEETS = {"grid.png", "scatter.png", "sheet.png", "strip.png"}  # what the commands add to look at
 
 
 def read(path: Path, spec: Spec, n: int | None = None) -> tuple[Tensor, dict[str, Any]]:
@@ -71,7 +71,7 @@ def _npz(path: Path) -> tuple[Tensor, dict[str, Any]]:
 
 
 def _folder(folder: Path, spec: Spec, n: int | None) -> Tensor:
-    if spec.media != "image":
+    if spec.media not in ("image", "video"):
         written = [p for p in (folder / "samples.csv", folder / "samples.txt") if p.exists()]
         if not written:
             raise GenctlError("no-input", f"{safe_text(folder)}: neither samples.csv nor samples.txt", "or give one .npz with an array 'x'")
@@ -81,35 +81,41 @@ def _folder(folder: Path, spec: Spec, n: int | None) -> Tensor:
 
 
 def _picture(path: Path, spec: Spec) -> Tensor:
-    """(C, H, W) in [0, 1]. The size is compared before a pixel is decoded."""
+    """(*shape) in [0, 1]: one picture, or the frames of a clip. The size is compared before a pixel is decoded."""
     from PIL import Image
 
-    channels, height, width = spec.shape
+    *clip, channels, height, width = spec.shape
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "L")
     try:
         with Image.open(path) as picture:
-            size = picture.size
-            if size == (width, height):
-                mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "L")
-                raw = torch.frombuffer(bytearray(picture.convert(mode).tobytes()), dtype=torch.uint8)
-                return raw.reshape(height, width, -1).permute(2, 0, 1).float() / 255
+            size, frames = picture.size, getattr(picture, "n_frames", 1)
+            if size == (width, height) and (not clip or frames == clip[0]):
+                found = []
+                for k in range(clip[0] if clip else 1):
+                    picture.seek(k)
+                    raw = torch.frombuffer(bytearray(picture.convert(mode).tobytes()), dtype=torch.uint8)
+                    found.append(raw.reshape(height, width, -1).permute(2, 0, 1).float() / 255)
+                return torch.stack(found).view(spec.shape)
     except Exception as e:  # whatever Pillow says of a damaged file is the file's fault
         raise GenctlError("data-format", f"{safe_text(path)}: not a picture: {safe_text(e)}") from None
-    raise GenctlError("data-mismatch", f"{safe_text(path)} is {size[0]} x {size[1]} pixels, the data {width} x {height}")
+    many = f"{frames} frames of " if clip else ""
+    wanted = f"{clip[0]} of " if clip else ""
+    raise GenctlError("data-mismatch", f"{safe_text(path)} is {many}{size[0]} x {size[1]} pixels, the data {wanted}{width} x {height}")
 
 
 def _file(path: Path, spec: Spec, n: int | None) -> Tensor:
     shown = safe_text(path)
-    if path.suffix.lower() in PICTURES and spec.media == "image":
+    if path.suffix.lower() in PICTURES and spec.media in ("image", "video"):
         return _picture(path, spec)[None]
     try:
         if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as f:
-                rows = list(csv.reader(f))[1:]
-            return torch.tensor([[float(v) for v in row] for row in rows[:n]], dtype=torch.float32).reshape(-1, *spec.shape)
+                header, *rows = list(csv.reader(f)) or [[]]
+            return vector.from_cells(header, rows[:n], spec).reshape(-1, *spec.shape)
         if path.suffix == ".txt" and spec.vocab:
             pieces = path.read_text(encoding="utf-8").removesuffix("\n").split(text.RULE)
             return torch.stack([_tokens(piece, spec) for piece in pieces[:n]])
-    except (ValueError, RuntimeError, UnicodeDecodeError) as e:
+    except (ValueError, RuntimeError, UnicodeDecodeError, csv.Error) as e:
         raise GenctlError("data-format", f"{shown}: {safe_text(e)}") from None
     raise GenctlError("data-format", f"{shown}: expected a folder of samples or an .npz with an array 'x'")
 

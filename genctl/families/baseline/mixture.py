@@ -5,9 +5,10 @@ expectation-maximization, https://arxiv.org/abs/0712.4273. No gradient: the stat
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -15,14 +16,17 @@ from genctl import contract
 from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
-from genctl.maths import noise, ranks
+from genctl.maths import blocks, noise, ranks
 
 LOG2PI = math.log(2 * math.pi)
 MOST = 2**28  # numbers to hold in the covariances
 
 
 class Mixture(Family):
-    """p(x) = sum_k pi_k N(x; mu_k, Sigma_k), or with independent coins of bias mu_k for binary x."""
+    """p(x) = sum_k pi_k N(x; mu_k, Sigma_k), or with independent coins of bias mu_k for binary x.
+
+    Of a table's row the Gaussians say the numbers; given k, each category is drawn on its own, with the probabilities in mu_k.
+    """
 
     kinds = frozenset({"vector", "signal", "image"})
     log_prob_is = "exact"
@@ -42,18 +46,21 @@ class Mixture(Family):
         k, d = config.components, spec.size
         self.coins = spec.levels == 2
         self.full = config.covariance == "full" and not self.coins
-        second = (k, d, d) if self.full else (k, d)
+        self.onehots = blocks.onehots(spec.blocks)
+        self.line: Any = blocks.numbers(spec.blocks) if self.onehots else slice(None)  # what the Gaussians say
+        wide = len(self.line) if self.onehots else d
+        second = (k, wide, wide) if self.full else (k, wide)
         if math.prod(second) > MOST:
             raise GenctlError(
                 "config", f"the covariances would hold {math.prod(second):,} numbers, limit {MOST:,}", "model.covariance=diagonal"
             )
         self.register_buffer("pi", torch.full((k,), 1 / k))
         self.register_buffer("mu", 0.25 + 0.5 * torch.rand(k, d))
-        self.register_buffer("sigma", torch.eye(d).expand(second).clone() if self.full else torch.ones(second))  # variances
+        self.register_buffer("sigma", torch.eye(wide).expand(second).clone() if self.full else torch.ones(second))  # variances
         self.register_buffer("s0", torch.zeros(k))  # running means of r, r x and r x^2, r = P(k | x)
         self.register_buffer("s1", torch.zeros(k, d))
         self.register_buffer("s2", torch.zeros(0 if self.coins else k, *second[1:]))
-        self.register_buffer("spread", torch.ones(d))  # variance of the data
+        self.register_buffer("spread", torch.ones(wide))  # variance of the data
         self.register_buffer("seeds", torch.rand(k, 8))  # of the first means
 
     # --- the model ---
@@ -62,15 +69,24 @@ class Mixture(Family):
         """log pi_k + log p(x | k) (B, K), x (B, D)."""
         if self.coins:
             return torch.log(self.pi) + x @ torch.log(self.mu).t() + (1 - x) @ torch.log1p(-self.mu).t()
+        y, mu = x[:, self.line], self.mu[:, self.line]
         if self.full:
             root = torch.linalg.cholesky(self.sigma)
-            gap = torch.linalg.solve_triangular(root, (x[None] - self.mu[:, None]).mT, upper=False)  # (K, D, B)
+            gap = torch.linalg.solve_triangular(root, (y[None] - mu[:, None]).mT, upper=False)  # (K, D, B)
             distance, log_det = gap.square().sum(1).t(), 2 * root.diagonal(dim1=1, dim2=2).log().sum(1)
         else:
             p = 1 / self.sigma
-            distance = x.square() @ p.t() - 2 * (x @ (p * self.mu).t()) + (p * self.mu.square()).sum(1)
+            distance = y.square() @ p.t() - 2 * (y @ (p * mu).t()) + (p * mu.square()).sum(1)
             log_det = self.sigma.log().sum(1)
-        return torch.log(self.pi) - 0.5 * (distance + log_det + self.spec.size * LOG2PI)
+        found = torch.log(self.pi) - 0.5 * (distance + log_det + mu.shape[1] * LOG2PI)
+        for at in self.onehots:
+            found = found + x[:, at] @ self.odds(at).t()
+        return found
+
+    def odds(self, at: slice) -> Tensor:
+        """log P(category | k) (K, categories) of one column."""
+        p = self.mu[:, at].clamp(min=self.config.floor)
+        return torch.log(p / p.sum(1, keepdim=True))
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x) (B,)."""
@@ -85,8 +101,10 @@ class Mixture(Family):
         """First means: greedy k-means++ over the first batch (Arthur and Vassilvitskii 2007), far from those already chosen."""
         if at.step == 0:
             x = ranks.gather(batch.x.flatten(1))
-            self.spread.copy_(x.var(0, correction=0).clamp(min=1e-12))
+            self.spread.copy_(x[:, self.line].var(0, correction=0).clamp(min=1e-12))
             self.mu.copy_(first_means(x, self.seeds))
+            for hot in self.onehots:
+                self.mu[:, hot] = self.mu[:, hot].lerp(x[:, hot].mean(0), 0.5)
             if self.coins:
                 self.mu.lerp_(x.mean(0), 0.5).clamp_(self.config.floor, 1 - self.config.floor)
             else:
@@ -105,7 +123,8 @@ class Mixture(Family):
 
     def expect(self, x: Tensor, r: Tensor, take: float) -> None:
         """The E-step: running means of the statistics move towards those of the batch over all ranks."""
-        second = [] if self.coins else [torch.einsum("bk,bd,be->kde", r, x, x) if self.full else r.t() @ x.square()]
+        y = x[:, self.line]
+        second = [] if self.coins else [torch.einsum("bk,bd,be->kde", r, y, y) if self.full else r.t() @ y.square()]
         n = ranks.total(x.new_tensor(float(len(x))))
         for s, new in zip((self.s0, self.s1, self.s2), (r.sum(0), r.t() @ x, *second)):
             s.lerp_(ranks.total(new) / n, take)
@@ -116,14 +135,15 @@ class Mixture(Family):
         count = self.s0.clamp(min=1e-8)[:, None]
         self.pi.copy_(count[:, 0] / count.sum())
         self.mu.copy_(torch.where(alive, self.s1 / count, self.mu))
+        mu = self.mu[:, self.line]
         if self.coins:
             self.mu.clamp_(self.config.floor, 1 - self.config.floor)
         elif self.full:
-            found = self.s2 / count[..., None] - self.mu[:, :, None] * self.mu[:, None, :]
+            found = self.s2 / count[..., None] - mu[:, :, None] * mu[:, None, :]
             least = float(self.config.floor * self.spread.mean())
             self.sigma.copy_(torch.where(alive[..., None], raised(found, least), self.sigma))
         else:
-            found = (self.s2 / count - self.mu.square()).maximum(self.config.floor * self.spread)
+            found = (self.s2 / count - mu.square()).maximum(self.config.floor * self.spread)
             self.sigma.copy_(torch.where(alive, found, self.sigma))
 
     # --- sampling ---
@@ -132,9 +152,13 @@ class Mixture(Family):
         k = noise.categorical(torch.log(self.pi).expand(n, -1))
         if self.coins:
             return noise.bernoulli(self.mu[k]).reshape(n, *self.spec.shape)
-        e = noise.randn(n, self.spec.size, device=self.device)
+        e = noise.randn(n, self.sigma.shape[1], device=self.device)
         step = torch.einsum("nde,ne->nd", torch.linalg.cholesky(self.sigma)[k], e) if self.full else self.sigma[k].sqrt() * e
-        x = (self.mu[k] + step).reshape(n, *self.spec.shape)
+        x = self.mu[k]
+        x[:, self.line] += step
+        for at in self.onehots:
+            x[:, at] = F.one_hot(noise.categorical(self.odds(at)[k]), at.stop - at.start).float()
+        x = x.reshape(n, *self.spec.shape)
         return x.clamp(0, 1) if self.spec.levels else x
 
 

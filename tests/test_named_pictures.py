@@ -1,0 +1,52 @@
+"""Named sets of pictures that stand on a reader: clothing64 on images, pneumoniamnist on npz."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genctl import catalog
+from genctl.errors import GenctlError
+
+
+def opened(name, **keys):
+    data = catalog.load("data", name)
+    return data.open(data.Config(**keys))
+
+
+def test_clothes_in_folders_are_split_and_labelled_as_they_lie(tmp_path):
+    for split, count in (("train", 3), ("validation", 2), ("test", 1)):
+        for kind in ("hat", "skirt"):
+            folder = tmp_path / split / kind
+            folder.mkdir(parents=True)
+            for k in range(count):
+                Image.new("RGB", (8, 8), (10 * k, 0, 0)).save(folder / f"{k}.png")
+    found = opened("clothing64", path=str(tmp_path), size=8)
+    assert found.spec.shape == (3, 8, 8) and found.spec.given["label"].codec["names"] == ["hat", "skirt"]
+    assert [len(s) for s in (found.train, found.valid, found.test)] == [6, 4, 2]
+
+
+def rays(path, labels):
+    pictures = np.arange(4 * 16, dtype=np.uint8).reshape(4, 4, 4)
+    np.savez(path, **{f"{s}_{k}": v for s in ("train", "val", "test") for k, v in (("images", pictures), ("labels", labels))})
+
+
+def test_x_rays_know_the_names_of_their_classes(tmp_path):
+    rays(tmp_path / "pneumoniamnist.npz", np.uint8([[0], [1], [1], [0]]))
+    found = opened("pneumoniamnist", path=str(tmp_path), only=[0])
+    assert found.spec.given["label"].codec["names"] == ["normal", "pneumonia"]
+    assert len(found.train) == 2 and len(found.test) == 4
+    assert torch.equal(found.test.batch(0, 4).given["label"], torch.tensor([0, 1, 1, 0]))
+
+
+def test_x_rays_of_other_classes_are_refused(tmp_path):
+    rays(tmp_path / "other.npz", np.uint8([[0], [1], [2], [0]]))
+    with pytest.raises(GenctlError) as e:
+        opened("pneumoniamnist", path=str(tmp_path / "other.npz"))
+    assert e.value.id == "data-mismatch"
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("clothing64", [3_068, 341, 372]), ("pneumoniamnist", [4_708, 524, 624])])
+def test_the_real_sets_are_all_there(name, sizes, real_data):
+    found = opened(name)
+    assert [len(s) for s in (found.train, found.valid, found.test)] == sizes
