@@ -13,7 +13,7 @@ def encode(
     data: options.Data = None,
     split: options.Split = "test",
     n: Annotated[int | None, typer.Option("-n", "--n", min=2, max=10**6, help="How many examples; default all.")] = None,
-    map_: Annotated[str, typer.Option("--map", help="How the map is drawn: pca or tsne.")] = "pca",
+    map_: Annotated[str, typer.Option("--map", help="How the map is drawn: pca, tsne or umap.")] = "pca",
     out: options.Out = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genctl.contract import Spec
-from genctl.maths import noise, pixels
+from genctl.maths import blocks, noise, pixels
 
 LOG2PI = math.log(2 * math.pi)
 
@@ -51,7 +51,7 @@ class Gaussian(nn.Module):
 
     @staticmethod
     def fits(spec: Spec) -> bool:
-        return spec.levels == 0
+        return spec.levels == 0 and max(spec.blocks, default=1) == 1
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
         gap = (x - out) * torch.exp(-self.log_sigma)
@@ -63,6 +63,47 @@ class Gaussian(nn.Module):
     def draw(self, out: Tensor) -> Tensor:
         """Of pictures the mean, in [0, 1]."""
         return out.clamp(0, 1) if self.levels else out + self.log_sigma.exp() * noise.randn(*out.shape, device=out.device)
+
+
+class Columns(nn.Module):
+    """The columns of a table: Gaussians, each with its own learned deviation, and a softmax for each one-hot."""
+
+    what = "numbers and categories"
+    least = -5.0  # log-deviation: a column of few values would ask for none at all, and its density for no bound
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.shape = spec.shape
+        self.numbers, self.onehots = blocks.numbers(spec.blocks), blocks.onehots(spec.blocks)
+        self.log_sigma = nn.Parameter(torch.zeros(len(self.numbers)))
+
+    @staticmethod
+    def fits(spec: Spec) -> bool:
+        return bool(spec.blocks)
+
+    def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
+        """A density of the numbers times a probability of the categories."""
+        log_sigma = self.log_sigma.clamp(min=self.least)
+        gap = (x - out)[:, self.numbers] * torch.exp(-log_sigma)
+        found = -(0.5 * gap.square() + log_sigma + 0.5 * LOG2PI).sum(1)
+        for at in self.onehots:
+            found = found + (x[:, at] * out[:, at].log_softmax(1)).sum(1)
+        return found
+
+    def mean(self, out: Tensor) -> Tensor:
+        """Of a one-hot its probabilities."""
+        found = out.clone()
+        for at in self.onehots:
+            found[:, at] = out[:, at].softmax(1)
+        return found
+
+    def draw(self, out: Tensor) -> Tensor:
+        found = out.clone()
+        sigma = self.log_sigma.clamp(min=self.least).exp()
+        found[:, self.numbers] += sigma * noise.randn(len(out), len(self.numbers), device=out.device)
+        for at in self.onehots:
+            found[:, at] = F.one_hot(noise.categorical(out[:, at]), at.stop - at.start).to(out.dtype)
+        return found
 
 
 class Logistic(nn.Module):

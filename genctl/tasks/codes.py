@@ -1,6 +1,7 @@
 """reconstruct, interpolate, traverse and encode: what is done with a family that has codes."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from genctl.contract import Batch, Spec
 from genctl.errors import GenctlError, safe_text
-from genctl.maths import noise, paths
+from genctl.maths import disentanglement, noise, paths
 from genctl.media import image, vector, writer
 from genctl.powers import Encode, Prior
 from genctl.tasks import examples, readback
@@ -17,7 +18,8 @@ from genctl.tasks.examples import Where
 from genctl.tasks.sample import Sampler, fill
 
 DRAWN = 256  # codes drawn to see which of their numbers vary
-MAPPED, PROBED = 2_000, 10_000  # points of a map by t-SNE, examples of a linear probe
+MAPS = ("pca", "tsne", "umap")
+MAPPED, PROBED = 2_000, 10_000  # points of a map by t-SNE or UMAP, examples of a probe
 
 
 def _shown(sampler: Sampler, folder: Path, note: dict[str, Any], rows: dict[str, Tensor], x: Tensor) -> list[Path]:
@@ -128,13 +130,13 @@ def traverse(
 
 
 def encode(sampler: Sampler, where: Where, by: str, out: Path) -> dict[str, Any]:
-    """Codes of examples as codes.npz and codes.csv, a map of them in the plane, and how well a linear probe reads the label.
+    """Codes of examples as codes.npz and codes.csv, a map of them in the plane, and what they tell of what is known of the examples.
 
-    `by`: pca or tsne. Raises GenctlError (power, usage, no-input, data-..., out-...).
+    `by`: pca, tsne or umap. Raises GenctlError (power, usage, backend, no-input, data-..., out-...).
     """
     examples.need(sampler, "encode")
-    if by not in ("pca", "tsne"):
-        raise GenctlError("usage", f"--map {safe_text(by)}: expected pca or tsne")
+    if by not in MAPS:
+        raise GenctlError("usage", f"--map {safe_text(by)}: expected {', '.join(MAPS)}")
     batch, spec = examples.find(sampler, where)
     codes = examples.encode(sampler, batch, where.seed)
     flat, label = codes.flatten(1).float(), batch.given.get("label")
@@ -160,6 +162,9 @@ def encode(sampler: Sampler, where: Where, by: str, out: Path) -> dict[str, Any]
     found: dict[str, Any] = {"n": len(codes), "code": list(codes.shape[1:]), "out": str(out), "files": [str(p) for p in paths_]}
     if label is not None and len(label) >= 20 and len(torch.unique(label)) > 1:
         found["probe"] = probe(flat, label)
+    known = {k: v for k, v in batch.given.items() if spec.given[k].vocab and not spec.given[k].shape and len(torch.unique(v)) > 1}
+    if known and len(flat) >= 20 and not sampler.model.code.vocab:  # type: ignore[union-attr]
+        found["factors"] = factors(flat, known)
     return found
 
 
@@ -168,7 +173,16 @@ def _name(names: list[str], k: int) -> str:
 
 
 def _plane(codes: Tensor, by: str) -> Tensor:
-    """(N, 2), of the first 2,000 by t-SNE (van der Maaten and Hinton 2008, https://jmlr.org/papers/v9/vandermaaten08a.html)."""
+    """(N, 2), of the first 2,000 by t-SNE (van der Maaten and Hinton 2008, https://jmlr.org/papers/v9/vandermaaten08a.html) or UMAP
+    (McInnes et al. 2018, https://arxiv.org/abs/1802.03426). Raises GenctlError (backend)."""
+    if by == "umap" and len(codes) > 3:
+        try:
+            from umap import UMAP  # type: ignore[import-not-found]
+        except ImportError:
+            raise GenctlError("backend", "--map umap needs the package umap-learn, which is not here", "pip install umap-learn") from None
+        some = codes[:MAPPED].numpy()
+        flattened: Any = UMAP(n_neighbors=min(15, len(some) - 1), random_state=0, n_jobs=1).fit_transform(some)
+        return torch.as_tensor(flattened, dtype=torch.float32)
     if by == "tsne" and len(codes) > 3:
         from sklearn.manifold import TSNE
 
@@ -195,3 +209,28 @@ def probe(codes: Tensor, label: Tensor) -> dict[str, float]:
     made.fit(codes[fit].numpy(), label[fit].numpy())
     accuracy = float(made.score(codes[test].numpy(), label[test].numpy()))
     return {"accuracy": accuracy, "se": (accuracy * (1 - accuracy) / len(test)) ** 0.5, "n_fit": len(fit), "n_test": len(test)}
+
+
+def factors(codes: Tensor, known: dict[str, Tensor]) -> dict[str, Any]:
+    """Mutual information gap, disentanglement, completeness and informativeness: how one number of a code stands for one known factor.
+
+    What counts for a factor is read off a random forest, one of the two ways of the paper; informativeness is its accuracy on examples
+    that it was not fitted on. Where one factor is known, nothing says how far it is kept apart from others.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:PROBED]
+    fit, test = order.tensor_split(2)
+    importance, right = [], []
+    for factor in known.values():
+        forest = RandomForestClassifier(25, max_features=None, random_state=0).fit(codes[fit].numpy(), factor[fit].numpy())
+        importance.append(torch.from_numpy(forest.feature_importances_))
+        right.append(float(forest.score(codes[test].numpy(), factor[test].numpy())))
+    apart, whole = disentanglement.dci(torch.stack(importance, 1))
+    found = {
+        "mig": disentanglement.mig(codes[order], [v[order] for v in known.values()]),
+        "disentanglement": apart,
+        "completeness": whole,
+        "informativeness": sum(right) / len(right),
+    }
+    return {"of": list(known), **{k: v for k, v in found.items() if not math.isnan(v)}, "n_fit": len(fit), "n_test": len(test)}

@@ -17,6 +17,7 @@ ROW = Spec(shape=(3,))
 LABELLED = Spec(shape=(1, 6, 6), levels=2, media="image", given={"label": Spec(shape=(), vocab=3)})
 COLOUR = Spec(shape=(3, 6, 6), levels=256, media="image")
 MLP = {"hidden": [16], "latent": 2, "importance": 3}
+LADDER = {"hidden": [8, 8], "latents": [2, 1], "importance": 3}
 CONV = {"network": "conv", "hidden": [4, 8], "latent": 2, "importance": 3}
 
 
@@ -33,6 +34,9 @@ CONV = {"network": "conv", "hidden": [4, 8], "latent": 2, "importance": 3}
         ({**CONV, "conditional": True, "free_bits": 0.1}, LABELLED),
         ({**MLP, "conditional": True, "iwae": 2}, LABELLED),
         ({**CONV, "likelihood": "logistic", "mixtures": 3}, COLOUR),
+        (LADDER, ROW),
+        ({**LADDER, "network": "conv", "conditional": True, "norm": True, "blocks": 1}, LABELLED),
+        ({**LADDER, "conditional": True, "iwae": 2}, LABELLED),
     ],
 )
 def test_battery(model, spec):
@@ -42,6 +46,10 @@ def test_battery(model, spec):
 @pytest.mark.parametrize("cut", [2, 5, 6], ids=["before", "on", "after an epoch boundary"])
 def test_resume_is_exact(cut, tmp_path):
     check_resume(VAE, {**CONV, "dense": [8], "norm": True}, IMAGE, tmp_path, cut=cut, steps=8, batch=8)
+
+
+def test_resume_of_a_ladder_is_exact(tmp_path):
+    check_resume(VAE, LADDER, IMAGE, tmp_path, cut=5, steps=8, batch=8)
 
 
 def test_importance_estimate_equals_the_exact_likelihood_of_a_linear_gaussian():
@@ -133,3 +141,58 @@ def test_more_draws_make_the_bound_tighter_from_a_share_of_training_on():
     with torch.no_grad(), noise.stream(0):
         early, late = (model.loss(batch, Progress(step, 10)).total.item() for step in (4, 5))
     assert late < early - 0.01
+
+
+# --- a ladder ---
+
+
+def test_importance_estimate_on_a_linear_gaussian_ladder():
+    """z_2 = e_2, z_1 = A z_2 + c + s e_1, x = W z_1 + V z_2 + b + sigma eps: log N(x; mean, covariance) in closed form."""
+    model = build(VAE, {"hidden": [3, 2], "latents": [2, 1], "importance": 2000}, Spec(shape=(4,)))
+    torch.manual_seed(0)
+    down, sigma, s = model.decoder, 0.7, torch.tensor([0.5, 1.5])
+    down.rungs[0], down.rungs[1] = nn.Linear(2, 3), nn.Linear(3, 4)
+    with torch.no_grad():
+        model.says.log_sigma.fill_(math.log(sigma))
+        down.top.zero_()
+        down.heads[0].weight.zero_(), down.heads[0].bias.zero_()  # z_2 ~ N(0, 1)
+        down.heads[1].weight[2:] = 0
+        down.heads[1].bias[2:] = 2 * s.log()
+    (j2, j1), (r2, r1), head = down.joins, down.rungs, down.heads[1]
+    h1 = r2.weight @ j2.weight  # of e_2, (3, 1)
+    a = head.weight[:2] @ h1
+    of_e2 = r1.weight @ (h1 + j1.weight @ a)
+    of_e1 = r1.weight @ j1.weight @ s.diag()
+    middle = r2.weight @ j2.bias + r2.bias
+    mean = r1.weight @ (middle + j1.weight @ (head.weight[:2] @ middle + head.bias[:2]) + j1.bias) + r1.bias
+    w = torch.cat([of_e2, of_e1], 1)
+    law = torch.distributions.MultivariateNormal(mean.detach(), (w @ w.T).detach() + sigma**2 * torch.eye(4))
+    x = law.sample((64,))
+    steps = torch.optim.Adam(model.encoder.parameters(), lr=1e-2)
+    for step in range(150):
+        steps.zero_grad()
+        with noise.stream(step):
+            bound = model.loss(Batch(x=x), Progress()).total
+        bound.backward()
+        steps.step()
+    with torch.no_grad(), noise.stream(0):
+        estimate = model.log_prob(Batch(x=x))
+        fresh = model.eval().sample(20_000, VAE.Draw())
+    exact = law.log_prob(x)
+    assert abs((estimate - exact).mean()) < 0.02 and (estimate - exact).abs().max() < 0.5
+    assert -bound < exact.mean()
+    torch.testing.assert_close(fresh.mean(0), law.mean, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(fresh.T.cov(), law.covariance_matrix, atol=0.05, rtol=0.05)
+
+
+def test_where_x_says_nothing_a_ladder_s_posterior_is_its_prior():
+    model = build(VAE, LADDER, ROW)
+    mu, logvar, eps = torch.randn(7, 3), torch.full((7, 3), 20.0), torch.randn(7, 3)
+    z, mean, spread = model.infer(mu, logvar, eps, None)
+    for found, wanted in ((z, eps), (mean, 0 * mean), (spread, 0 * spread)):
+        torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+
+
+def test_a_ladder_has_a_rung_for_each_hidden_layer():
+    with pytest.raises(GenctlError, match="3 for 2 hidden layers"):
+        build(VAE, {**LADDER, "latents": [3, 2, 1]}, ROW)

@@ -6,14 +6,12 @@ https://doi.org/10.1145/1390156.1390294.
 
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from genctl.contract import Batch, Given, Loss, Part, Player, Progress, Spec
 from genctl.families.autoencoder._coded import Coded, CodedConfig
-from genctl.families.autoencoder._networks import NetworkConfig, decoder, encoder
+from genctl.families.autoencoder._networks import NetworkConfig, Reconstruction, decoder, encoder
 from genctl.maths import noise
 
 
@@ -35,7 +33,7 @@ class AE(Coded):
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
         self.encoder, self.decoder = encoder(config, spec, config.latent), decoder(config, spec.shape, config.latent)
-        self.crossed = config.error == "cross-entropy" or (config.error == "auto" and spec.levels > 0)
+        self.far = Reconstruction(config.error, spec)
         self.code = Spec(shape=(config.latent,))
         self.build_prior()
 
@@ -47,17 +45,11 @@ class AE(Coded):
         x = batch.x
         if self.training and self.config.noise:
             x = x + self.config.noise * noise.randn(*x.shape, device=x.device)
-        out = self.decoder(self.encoder(x))
-        if self.crossed:
-            error = F.binary_cross_entropy_with_logits(out, batch.x, reduction="none").flatten(1).sum(1).mean()
-        else:
-            error = (out - batch.x).square().flatten(1).sum(1).mean()
-        return Loss(error)
+        return Loss(self.far.error(self.decoder(self.encoder(x)), batch.x))
 
     def encode(self, batch: Batch) -> Tensor:
         code: Tensor = self.encoder(batch.x)
         return code
 
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
-        out: Tensor = self.decoder(code)
-        return torch.sigmoid(out) if self.crossed else out.clamp(0, 1) if self.spec.levels else out
+        return self.far.scaled(self.decoder(code))
