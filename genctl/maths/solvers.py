@@ -1,4 +1,6 @@
-"""Samplers of diffusion models, all of one signature: solver(predict, x, abar, walk, ...) -> x at time zero.
+"""Ways through time: samplers of diffusion models, and a solver of ordinary differential equations.
+
+Samplers are of one signature, solver(predict, x, abar, walk, ...) -> x at time zero:
 
 predict   (x_t, t) -> (x0, eps), the model's guess of signal and noise
 abar      T plain numbers, the share of the signal's variance left at each step: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps
@@ -57,3 +59,19 @@ def dpm(predict: Predict, x: Tensor, abar: Sequence[float], walk: Sequence[int])
 
 
 SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddpm": ddpm, "ddim": ddim, "dpm": dpm}
+
+
+def rk4(f: Callable[[float, Tensor], Tensor], x: Tensor, start: float, stop: float, steps: int) -> Tensor:
+    """x at time `stop` of dx/dt = f(t, x), x at time `start`, by equal steps of the classical Runge-Kutta method of fourth order.
+
+    Kutta 1901; Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I. A plain differentiable function.
+    """
+    h = (stop - start) / steps
+    for k in range(steps):
+        t = start + k * h
+        k1 = f(t, x)
+        k2 = f(t + h / 2, x + h / 2 * k1)
+        k3 = f(t + h / 2, x + h / 2 * k2)
+        k4 = f(t + h, x + h * k3)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return x

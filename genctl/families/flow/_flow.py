@@ -2,7 +2,8 @@
 
 x = f(z), z ~ N(0, I): log p(x) = log N(z; 0, I) + log |det dz/dx|. A flow states `to_noise` and `from_noise`; the rest is here.
 Pictures are dequantised and mapped to the line by a logit (Dinh et al. 2017, https://arxiv.org/abs/1605.08803, section 4.1): their
-density is one of numbers in [0, 1], level and noise.
+density is one of numbers in [0, 1], level and noise. A one-hot of a table is dequantised as it is, by uniform noise on its entries; the
+largest says the category (Hoogeboom et al. 2021, https://arxiv.org/abs/2102.05379, with a fixed noise), so its density is a bound.
 """
 
 import math
@@ -17,7 +18,7 @@ from genctl import contract
 from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
-from genctl.maths import noise, ranks
+from genctl.maths import blocks, langevin, noise, ranks
 
 LOG2PI = math.log(2 * math.pi)
 
@@ -37,6 +38,10 @@ class Flow(Family):
     kinds = frozenset({"vector", "signal", "image"})
     log_prob_is = "exact"
 
+    class Draw(contract.Draw):
+        sweeps: int = Field(100, ge=2, le=1_000_000)
+        """For imputing: moves of what is missing, a call of the flow and its gradient each; the first half fits their length."""
+
     def __init__(self, config: FlowConfig, spec: Spec, least: int = 1) -> None:
         super().__init__(config, spec)
         if spec.size < least:
@@ -46,7 +51,8 @@ class Flow(Family):
         self.register_buffer("scale", torch.ones(spec.size))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
         self.code = Spec(shape=(spec.size,))
-        if spec.levels:
+        self.discrete = spec.levels > 0 or max(spec.blocks, default=1) > 1
+        if self.discrete:
             self.log_prob_is = "bound"
 
     # --- what a flow is ---
@@ -62,7 +68,9 @@ class Flow(Family):
     # --- between pictures and the line ---
 
     def dequantise(self, x: Tensor, u: Tensor | float) -> Tensor:
-        """Grey values as numbers in [0, 1]: u in [0, 1) places each within its level."""
+        """Grey values as numbers in [0, 1], and one-hots as numbers in [0, 2]: u in [0, 1) places each within its level."""
+        if not self.spec.levels:
+            return blocks.soften(x, self.spec.blocks, u)
         return (x * (self.spec.levels - 1) + u) / self.spec.levels
 
     def line(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
@@ -74,16 +82,28 @@ class Flow(Family):
         return up - down, (math.log(1 - 2 * self.config.margin) - up - down).sum(1)
 
     def off_line(self, y: Tensor) -> Tensor:
-        """x (B, D) of y; pictures fall back on their grey levels."""
+        """x (B, D) of y; pictures fall back on their grey levels, one-hots on their largest entry."""
         if not self.spec.levels:
-            return y
-        x = (torch.sigmoid(y) - self.config.margin) / (1 - 2 * self.config.margin)
+            return blocks.snap(y, self.spec.blocks)
+        return self.grey((torch.sigmoid(y) - self.config.margin) / (1 - 2 * self.config.margin))
+
+    def grey(self, x: Tensor) -> Tensor:
+        """The grey levels that numbers in [0, 1] stand for."""
         return (x * self.spec.levels).floor().clamp(0, self.spec.levels - 1) / (self.spec.levels - 1)
 
     def numbers(self, batch: Batch) -> Tensor:
-        """x (B, D) as the flow is trained on it: pictures with uniform noise within their levels."""
+        """x (B, D), pictures and one-hots with uniform noise within their levels."""
         x = batch.x.flatten(1)
-        return self.dequantise(x, noise.rand(*x.shape, device=x.device)) if self.spec.levels else x
+        return self.dequantise(x, noise.rand(*x.shape, device=x.device)) if self.discrete else x
+
+    def fed(self, batch: Batch) -> Tensor:
+        """x (B, D) as the flow is trained on it."""
+        return self.numbers(batch)
+
+    def middle(self, batch: Batch) -> Tensor:
+        """x (B, D), what has levels in the middle of them."""
+        x = batch.x.flatten(1)
+        return self.dequantise(x, 0.5) if self.discrete else x
 
     # --- the density ---
 
@@ -106,6 +126,15 @@ class Flow(Family):
         z, log_det = self.forward_flow(y, context)
         return -0.5 * (z.square().sum(1) + LOG2PI * self.spec.size) + log_det + added
 
+    def slope(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """log p(y) + constant (B,) of y (B, D) on the line, and its gradient (B, D)."""
+        with torch.enable_grad():
+            y = y.detach().requires_grad_(True)
+            z, log_det = self.forward_flow(y, context)
+            log_p = log_det - 0.5 * z.square().sum(1)
+            (gradient,) = torch.autograd.grad(log_p.sum(), y)
+        return log_p.detach(), gradient
+
     # --- the contract ---
 
     def stages(self) -> list[Stage]:
@@ -115,18 +144,23 @@ class Flow(Family):
     def standardise(self, batch: Batch, at: Progress) -> Batch:
         """At the first step: mean and scale of the first batch, unless weights brought them along."""
         if at.step == 0 and not self.ready:
-            y = self.line(self.numbers(batch))[0]
-            n, total, squares = ranks.total(torch.stack([torch.ones_like(y).sum(0), y.sum(0), y.square().sum(0)]))
+            y = self.line(self.fed(batch))[0]
+            n, total = ranks.total(torch.stack([torch.ones_like(y).sum(0), y.sum(0)]))
             self.shift.copy_(total / n)
-            self.scale.copy_((squares / n - self.shift.square()).clamp(min=1e-6).sqrt())
+            squares = ranks.total((y - self.shift).square().sum(0))  # in two passes, or digits are lost
+            self.scale.copy_((squares / n).clamp(min=1e-6).sqrt())
+            self.settle((y - self.shift) / self.scale, self.context(batch.given))
             self.ready.fill_(True)
         return batch
 
+    def settle(self, y: Tensor, context: Tensor | None) -> None:
+        """Parameters that begin where the first, standardised batch puts them; every rank calls it with its own rows."""
+
     def loss(self, batch: Batch, at: Progress) -> Loss:
         """-log p(x), nats; of dequantised pictures in [0, 1]."""
-        return Loss(-self.log_density(self.numbers(batch), self.context(batch.given)).mean())
+        return Loss(-self.log_density(self.fed(batch), self.context(batch.given)).mean())
 
-    def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
+    def sample(self, n: int, draw: Draw, given: Given | None = None) -> Tensor:
         return self.decode(self.prior(n, given), given)
 
     # --- powers ---
@@ -145,9 +179,24 @@ class Flow(Family):
 
     def encode(self, batch: Batch) -> Tensor:
         """z (B, D), of pictures at the middle of their levels."""
-        x = batch.x.flatten(1)
-        return self.forward_flow(self.line(self.dequantise(x, 0.5) if self.spec.levels else x)[0], self.context(batch.given))[0]
+        return self.forward_flow(self.line(self.middle(batch))[0], self.context(batch.given))[0]
 
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
         """x (B, *shape) of z."""
         return self.off_line(self.inverse_flow(code, self.context(given))).reshape(-1, *self.spec.shape)
+
+    def impute(self, batch: Batch, draw: Draw) -> Tensor:
+        """What is missing by a Metropolis-adjusted walk from a draw of the model, given what was observed.
+
+        It moves on the line, in units of the data's scale; what was observed of a picture lies anywhere within its levels.
+        """
+        context = self.context(batch.given)
+        gone = ~batch.mask.flatten(1)
+        y = torch.where(gone, self.inverse_flow(self.prior(len(batch)), context), self.line(self.fed(batch))[0])
+
+        def slope(s: Tensor) -> tuple[Tensor, Tensor]:
+            log_p, gradient = self.slope(s * self.scale + self.shift, context)
+            return log_p, gradient * self.scale
+
+        y = langevin.mala(slope, (y - self.shift) / self.scale, gone, draw.sweeps) * self.scale + self.shift
+        return torch.where(batch.mask, batch.x, self.off_line(y).view_as(batch.x))
