@@ -15,6 +15,7 @@ DIGITS = {"name": "digits", "flip": True, "limit": 40}
 BINARY = {**DIGITS, "binarize": "dynamic"}
 PLANE = {"name": "toy2d", "count": 40}
 WORDS = {"name": "grammar", "count": 40}
+WINE = {"name": "wine", "label": "", "limit": 40}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ SMALL_PIXELS = {"family": "pixelcnn", "model": {"layers": 1, "channels": 4, "fir
 CASES = {
     "vae": Case("vae", BINARY, {"network": "conv", "hidden": [4, 8], "latent": 2, "kl_warmup": 0.5}),
     "vae-mlp": Case("vae", PLANE, {"hidden": [16], "latent": 2}),
+    "vae-lstm": Case("vae", WORDS, {"network": "lstm", "hidden": [8], "latent": 2, "word_dropout": 0.2, "kl_warmup": 0.5}),
+    "vae-transformer": Case("vae", WORDS, {"network": "transformer", "hidden": [8, 8], "heads": 2, "latent": 2}),
+    "vae-ladder": Case("vae", BINARY, {"network": "conv", "hidden": [4, 8], "latents": [1, 2], "norm": True}),
+    "wae": Case("wae", PLANE, {"hidden": [16], "latent": 2, "norm": True}),
+    "wae-critic": Case("wae", DIGITS, {"hidden": [16], "latent": 2, "match": "critic", "critic": [8]}),
     "ae": Case("ae", DIGITS, {"network": "conv", "hidden": [4, 8], "latent": 3, "noise": 0.1, "prior": MIX}),
     "vqvae": Case("vqvae", DIGITS, {"hidden": [4, 8], "codes": 8, "size": 4, "prior": SMALL_PIXELS}),
     "vqvae-grid": Case("vqvae", DIGITS, {"hidden": [8], "quantiser": "grid", "levels": [3, 4], "prior": SMALL_PIXELS}),
@@ -70,11 +76,18 @@ CASES = {
     "maf": Case("maf", PLANE, {"layers": 2, "hidden": [16]}),
     "iaf": Case("iaf", PLANE, {"layers": 2, "hidden": [16]}),
     "spline": Case("spline", DIGITS, {"layers": 2, "hidden": [16], "bins": 4, "conditional": True}),
+    "glow": Case("glow", DIGITS, {"levels": 2, "steps": 1, "hidden": 8, "conditional": True}),
+    "cnf": Case("cnf", PLANE, {"hidden": [16, 16], "steps": 2}),
+    "tarflow": Case("tarflow", DIGITS, {"patch": 4, "blocks": 2, "layers": 1, "width": 16, "heads": 2}),
+    "pixelrnn": Case("pixelrnn", BINARY, {"layers": 2, "width": 4, "hidden": 8}),
     "pixelcnn": Case("pixelcnn", DIGITS, {"layers": 2, "channels": 4, "hidden": 8, "mixtures": 2, "dropout": 0.1, "conditional": True}),
     "made": Case("made", BINARY, {"hidden": [16, 16]}),
     "reinforce": Case(
         "reinforce", WORDS, {"policy": {"family": "gpt", "model": SMALL_GPT}, "reward": "variety", "imitate": 0.5, "kl": 0.05}
     ),
+    "vae-table": Case("vae", WINE, {"hidden": [16], "latent": 2}),
+    "realnvp-table": Case("realnvp", WINE, {"couplings": 2, "hidden": [16]}),
+    "mixture-table": Case("mixture", WINE, {"components": 3}),
     "mixture": Case("mixture", PLANE, {"components": 3}),
     "memorizer": Case("memorizer", DIGITS, {"capacity": 64}),
     "classifier": Case("classifier", DIGITS, {"width": 4, "features": 8, "dropout": 0.2}),

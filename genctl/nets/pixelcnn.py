@@ -27,7 +27,7 @@ class Layer(nn.Module):
         super().__init__()
         self.back = kernel // 2
         self.vertical = nn.Conv2d(channels, 2 * channels, (self.back + 1, kernel), padding=(0, self.back))
-        self.horizontal = nn.Conv2d(channels, 2 * channels, (1, self.back + 1))
+        self.horizontal = nn.Linear((self.back + 1) * channels, 2 * channels, bias=False)  # of the last columns and its own, in order
         self.link = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
         self.told = nn.Embedding(classes, 4 * channels) if classes else None
@@ -35,7 +35,8 @@ class Layer(nn.Module):
     def forward(self, v: Tensor, h: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """v and h (B, C, H, W) to the same."""
         up, link = self.row(F.pad(v, (0, 0, self.back, 0)), label)
-        across = self.horizontal(F.pad(h, (self.back, 0))) + link
+        weight = self.horizontal.weight.view(2 * h.shape[1], -1, 1, h.shape[1]).transpose(1, 3)  # as a convolution's
+        across = F.conv2d(F.pad(h, (self.back, 0)), weight) + link
         return up, h + self.out(gate(across))
 
     def row(self, v: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -48,9 +49,9 @@ class Layer(nn.Module):
         return gate(up), link
 
     def pixel(self, h: Tensor, link: Tensor) -> Tensor:
-        """One column: h (n, C, back + 1) up to and with this pixel, link (n, 2C); the new h (n, C)."""
-        across = F.linear(h.flatten(1), self.horizontal.weight.flatten(1), self.horizontal.bias) + link
-        return h[:, :, -1] + F.linear(gate(across), self.out.weight.flatten(1), self.out.bias)
+        """One column: h (n, back + 1, C) up to and with this pixel, link (n, 2C); the new h (n, C)."""
+        across = torch.addmm(link, h.flatten(1), self.horizontal.weight.T)
+        return h[:, -1] + F.linear(gate(across), self.out.weight.flatten(1), self.out.bias)
 
 
 class GatedPixelCNN(nn.Module):
@@ -89,39 +90,40 @@ class GatedPixelCNN(nn.Module):
 
     # --- drawing ---
 
-    def begin(self, n: int, width: int) -> Caches:
+    def begin(self, n: int, width: int, label: Tensor | None = None) -> Caches:
         """What is kept before the first pixel of n pictures."""
         w = self.above.weight
         deep = len(self.layers)
-        return {
+        kept = {
             "image": w.new_zeros(n, w.shape[1], self.reach + 1, width),  # the last rows of the picture, all but the current one
             "now": w.new_zeros(n, w.shape[1], width + self.reach + 1),  # the current row, behind `reach + 1` zeros
             "rows": w.new_zeros(n, deep, self.channels, self.back, width),  # the last rows of each vertical layer's input
-            "columns": w.new_zeros(n, deep, self.channels, self.back),  # the last columns of each horizontal layer's input
-            "links": w.new_zeros(n, deep, 2 * self.channels, width),  # what the vertical stack tells the current row
+            "columns": w.new_zeros(n, deep, self.back, self.channels),  # the last columns of each horizontal layer's input
+            "links": w.new_zeros(n, width, deep, 2 * self.channels),  # what the vertical stack tells the current row
         }
+        return self.row(kept if label is None else {**kept, "label": label})
 
-    def row(self, kept: Caches, label: Tensor | None) -> Caches:
+    def row(self, kept: Caches) -> Caches:
         """The caches at the start of a row: the vertical stack computes it."""
         v = self.above(kept["image"])
         rows, links = [], []
         for k, layer in enumerate(self.layers):
             seen = torch.cat([kept["rows"][:, k], v], 2)
             rows.append(seen[:, :, 1:])
-            v, link = layer.row(seen, label)  # type: ignore[operator]
-            links.append(link.squeeze(2))
-        fresh = {"rows": torch.stack(rows, 1), "links": torch.stack(links, 1)} if rows else {}
+            v, link = layer.row(seen, kept.get("label"))  # type: ignore[operator]
+            links.append(link.squeeze(2).transpose(1, 2))
+        fresh = {"rows": torch.stack(rows, 1), "links": torch.stack(links, 2)} if rows else {}
         return {**kept, **fresh, "columns": torch.zeros_like(kept["columns"])}
 
     def pixel(self, kept: Caches, column: int) -> tuple[Tensor, Caches]:
         """The parameters (n, outputs) of the pixel in `column` of the current row, and the caches behind it."""
         window = kept["now"][:, :, column : column + self.reach + 1]
         h = F.linear(window.flatten(1), self.beside.weight.flatten(1), self.beside.bias)
-        columns, links = [], kept["links"][..., column]
-        for k, layer in enumerate(self.layers):
-            seen = torch.cat([kept["columns"][:, k], h[:, :, None]], 2)
-            columns.append(seen[:, :, 1:])
-            h = layer.pixel(seen, links[:, k])  # type: ignore[operator]
+        columns = []
+        for layer, before, link in zip(self.layers, kept["columns"].unbind(1), kept["links"][:, column].unbind(1), strict=True):
+            seen = torch.cat([before, h[:, None]], 1)
+            columns.append(seen[:, 1:])
+            h = layer.pixel(seen, link)  # type: ignore[operator]
         out = F.relu(F.linear(F.relu(h), self.hidden.weight.flatten(1), self.hidden.bias))
         out = F.linear(out, self.last.weight.flatten(1), self.last.bias)
         return out, {**kept, "columns": torch.stack(columns, 1)} if columns else kept

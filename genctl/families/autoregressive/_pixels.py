@@ -1,11 +1,11 @@
 """What models that draw a picture pixel by pixel have in common: symbols in raster order, what is said of one, drawing and imputing."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
@@ -105,3 +105,32 @@ class Pixels(Family):
             state = {**kept, "params": params, "seen": seen}
             out.append(self.said.logits(params, seen[:, place * self.channels :]))
         return torch.stack(out, 1), state
+
+
+class Raster(Pixels):
+    """Pixels by a network `net` of the picture that draws it row by row (genctl/nets/pixelcnn.py, genctl/nets/pixelrnn.py)."""
+
+    net: Any
+
+    def read_as(self, width: int) -> int:
+        """Channels that the network reads: those of the picture, or vectors (width) of the symbols."""
+        self.embed = nn.Embedding(self.spec.vocab, width) if self.spec.vocab else None
+        return width if self.spec.vocab else self.channels
+
+    def read(self, x: Tensor) -> Tensor:
+        """Levels (B, C, H, W) as the network reads them."""
+        return self.scaled(x) if self.embed is None else self.embed(x[:, 0]).permute(0, 3, 1, 2)
+
+    def params(self, x: Tensor, label: Tensor | None) -> Tensor:
+        out: Tensor = self.net(self.read(x), label)
+        return out
+
+    def first_pixel(self, n: int, label: Tensor | None) -> tuple[Tensor, State]:
+        params, kept = self.net.pixel(self.net.begin(n, self.grid[1], label), 0)
+        return params, kept
+
+    def next_pixel(self, x: Tensor, place: int, kept: State) -> tuple[Tensor, State]:
+        before, column = (place - 1) % self.grid[1], place % self.grid[1]
+        kept = self.net.put(kept, before, self.read(x[:, :, None, None])[:, :, 0, 0])
+        params, kept = self.net.pixel(kept if column else self.net.row(kept), column)
+        return params, kept

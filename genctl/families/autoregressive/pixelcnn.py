@@ -7,15 +7,14 @@ Van den Oord et al. 2016, https://arxiv.org/abs/1606.05328 (gated, class-conditi
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from genctl.contract import Spec
-from genctl.families.autoregressive._pixels import Pixels, PixelsConfig
+from genctl.families.autoregressive._pixels import PixelsConfig, Raster
 from genctl.nets.pixelcnn import GatedPixelCNN
-from genctl.powers import State
 
 
-class PixelCNN(Pixels):
+class PixelCNN(Raster):
     """The parameters of every pixel by one pass of convolutions."""
 
     class Config(PixelsConfig):
@@ -34,29 +33,9 @@ class PixelCNN(Pixels):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        self.embed = nn.Embedding(spec.vocab, config.channels) if spec.vocab else None
-        inputs = config.channels if spec.vocab else self.channels
         c = config
+        inputs = self.read_as(c.channels)
         self.net = GatedPixelCNN(inputs, self.said.size, c.channels, c.layers, c.kernel, c.first, c.hidden, self.classes, c.dropout)
 
     def units(self) -> list[nn.Module]:
         return list(self.net.layers)
-
-    def read(self, x: Tensor) -> Tensor:
-        """Levels (B, C, H, W) as the network reads them: in [-1, 1], or as vectors of the symbols."""
-        return self.scaled(x) if self.embed is None else self.embed(x[:, 0]).permute(0, 3, 1, 2)
-
-    def params(self, x: Tensor, label: Tensor | None) -> Tensor:
-        out: Tensor = self.net(self.read(x), label)
-        return out
-
-    def first_pixel(self, n: int, label: Tensor | None) -> tuple[Tensor, State]:
-        kept = self.net.begin(n, self.grid[1]) | ({} if label is None else {"label": label})
-        return self.net.pixel(self.net.row(kept, label), 0)
-
-    def next_pixel(self, x: Tensor, place: int, kept: State) -> tuple[Tensor, State]:
-        width = self.grid[1]
-        kept = self.net.put(dict(kept), (place - 1) % width, self.read(x[:, :, None, None])[:, :, 0, 0])
-        if place % width == 0:
-            kept = self.net.row(kept, kept.get("label"))
-        return self.net.pixel(kept, place % width)
