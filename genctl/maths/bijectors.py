@@ -73,9 +73,9 @@ class Spline:
         shares = sizes.view(len(theta), 2, self.bins, -1).softmax(2) * (1 - self.bins * self.least) + self.least
         sizes = 2 * self.edge * shares
         with torch.no_grad():
-            below = at[:, None] + self.edge >= sizes[:, axis, :-1].cumsum(1)  # (B, bins - 1, D) pieces that end below
-            low = below.sum(1, keepdim=True)
-        x0, y0 = ((sizes[:, :, :-1] * below[:, None]).sum(2) - self.edge).unbind(1)
+            low = (at[:, None] + self.edge >= sizes.cumsum(2)[:, axis, :-1]).sum(1, keepdim=True)  # (B, 1, D) pieces that end below
+            below = (torch.arange(self.bins, device=at.device)[:, None] < low).to(at.dtype)
+        x0, y0 = ((sizes * below[:, None]).sum(2) - self.edge).unbind(1)
         w, h = sizes.gather(2, low[:, None].expand(-1, 2, -1, -1)).squeeze(2).unbind(1)
         one = math.log(math.expm1(1 - self.least))  # softplus of it is 1 - least: a slope of 1 where theta is 0, and at the edges
         ends = F.pad(slopes, (0, 0, 1, 1)).gather(1, torch.cat([low, low + 1], 1))

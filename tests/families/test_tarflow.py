@@ -12,10 +12,13 @@ from tests.families.flows import GREY, bent, check_inverse, label
 
 SMALL = {"patch": 2, "blocks": 2, "layers": 1, "width": 8, "heads": 2}
 COLOUR = Spec(shape=(3, 4, 2), levels=256, media="image")
+CLIP = Spec(shape=(2, 3, 4, 2), levels=256, media="video")
 
 
 @pytest.mark.parametrize(
-    ("model", "spec"), [(SMALL, GREY), (SMALL, COLOUR), ({**SMALL, "noise": 0.1}, GREY)], ids=["grey", "colour", "noisy"]
+    ("model", "spec"),
+    [(SMALL, GREY), (SMALL, COLOUR), (SMALL, CLIP), ({**SMALL, "noise": 0.1}, GREY)],
+    ids=["grey", "colour", "clip", "noisy"],
 )
 def test_battery(model, spec):
     check_family(TarFlow, model, spec)
@@ -31,7 +34,7 @@ def test_resume_is_exact(cut, tmp_path):
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
-@pytest.mark.parametrize("spec", [GREY, COLOUR, Spec(shape=(1, 2, 2), levels=2)], ids=lambda s: str(s.shape))
+@pytest.mark.parametrize("spec", [GREY, COLOUR, CLIP, Spec(shape=(1, 2, 2), levels=2)], ids=lambda s: str(s.shape))
 def test_it_inverts_and_its_log_determinant_is_that_of_the_jacobian(blocks, spec):
     check_inverse(bent(TarFlow, {**SMALL, "blocks": blocks}, spec, strength=0.2), spec.size)
 
@@ -63,6 +66,14 @@ def test_patches_are_pieces_of_the_picture():
     net = build(TarFlow, SMALL, COLOUR)
     x = torch.arange(48.0).view(2, 24)
     assert torch.equal(net.patches(x)[0, 1], x[0].view(3, 4, 2)[:, 2:4].flatten())
+    assert torch.equal(net.pixels(net.patches(x)), x)
+
+
+def test_patches_of_a_clip_are_those_of_its_frames():
+    net, still = build(TarFlow, SMALL, CLIP), build(TarFlow, SMALL, COLOUR)
+    x = torch.arange(96.0).view(2, 48)
+    frames = [still.patches(x.view(2, 2, 24)[:, k]) for k in range(2)]
+    assert torch.equal(net.patches(x), torch.cat(frames, 1))
     assert torch.equal(net.pixels(net.patches(x)), x)
 
 

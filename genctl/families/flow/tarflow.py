@@ -1,7 +1,9 @@
-"""TarFlow: pictures patch by patch, each scaled and shifted by a transformer given those before it; block after block, the order turned.
+"""TarFlow: pictures or clips patch by patch, each scaled and shifted by a transformer given those before it, to and fro by turns.
 
 Zhai et al. 2024, Normalizing Flows are Capable Generative Models, https://arxiv.org/abs/2412.06329.
 """
+
+import math
 
 import torch
 from pydantic import Field
@@ -55,13 +57,13 @@ class Block(nn.Module):
 
 
 class TarFlow(Flow):
-    """Blocks of causal transformers over the patches of a picture, which are read back to front in every other one."""
+    """Blocks of causal transformers over the patches of a picture, or of every frame of a clip; back to front in every other one."""
 
-    kinds = frozenset({"image"})
+    kinds = frozenset({"image", "video"})
 
     class Config(FlowConfig):
         patch: int = Field(4, ge=1, le=64)
-        """Pixels a side of a patch; divides both sides of the picture."""
+        """Pixels a side of a patch; divides both sides of a picture or frame."""
         blocks: int = Field(4, ge=1, le=64)
         """Autoregressions."""
         layers: int = Field(2, ge=1, le=64)
@@ -81,13 +83,13 @@ class TarFlow(Flow):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        (c, h, w), p = spec.shape, config.patch
+        (*frames, c, h, w), p = spec.shape, config.patch
         if h % p or w % p:
             raise GenctlError("config", f"model.patch: {p} does not divide {h}x{w}", "model.patch=2")
         if config.width % config.heads:
             raise GenctlError("config", f"model.heads: {config.heads} does not divide the width {config.width}")
-        self.grid = h // p, w // p
-        count, size = self.grid[0] * self.grid[1], c * p * p
+        self.grid = frames[0] if frames else 1, h // p, w // p
+        count, size = math.prod(self.grid), c * p * p
         self.blocks = nn.ModuleList(
             Block(count, size, config.width, config.layers, config.heads, self.classes, Affine(config.bound)) for _ in range(config.blocks)
         )
@@ -99,13 +101,13 @@ class TarFlow(Flow):
 
     def patches(self, y: Tensor) -> Tensor:
         """(B, D) -> (B, T, P)."""
-        c, (rows, columns), p = self.spec.shape[0], self.grid, self.config.patch
-        return y.view(-1, c, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5).reshape(len(y), rows * columns, c * p * p)
+        (frames, rows, columns), p = self.grid, self.config.patch
+        return y.view(len(y), frames, -1, rows, p, columns, p).permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(1, 3)
 
     def pixels(self, x: Tensor) -> Tensor:
         """Its inverse."""
-        c, (rows, columns), p = self.spec.shape[0], self.grid, self.config.patch
-        return x.view(-1, rows, columns, c, p, p).permute(0, 3, 1, 4, 2, 5).reshape(len(x), -1)
+        p = self.config.patch
+        return x.view(len(x), *self.grid, -1, p, p).permute(0, 1, 4, 2, 5, 3, 6).flatten(1)
 
     def to_noise(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_det = self.patches(y), y.new_zeros(len(y))
