@@ -78,8 +78,10 @@ CASES = {
     "spline": Case("spline", DIGITS, {"layers": 2, "hidden": [16], "bins": 4, "conditional": True}),
     "glow": Case("glow", DIGITS, {"levels": 2, "steps": 1, "hidden": 8, "conditional": True}),
     "cnf": Case("cnf", PLANE, {"hidden": [16, 16], "steps": 2}),
+    "cnf-estimate": Case("cnf", DIGITS, {"hidden": [8], "steps": 2, "finer": 1, "exact": 2}),
     "tarflow": Case("tarflow", DIGITS, {"patch": 4, "blocks": 2, "layers": 1, "width": 16, "heads": 2}),
     "pixelrnn": Case("pixelrnn", BINARY, {"layers": 2, "width": 4, "hidden": 8}),
+    "pixelrnn-row": Case("pixelrnn", DIGITS, {"layer": "row", "layers": 2, "width": 4, "hidden": 8, "mixtures": 2, "conditional": True}),
     "pixelcnn": Case("pixelcnn", DIGITS, {"layers": 2, "channels": 4, "hidden": 8, "mixtures": 2, "dropout": 0.1, "conditional": True}),
     "made": Case("made", BINARY, {"hidden": [16, 16]}),
     "reinforce": Case(

@@ -67,25 +67,29 @@ class Spline:
     def params(self) -> int:
         return 3 * self.bins - 1
 
-    def piece(self, at: Tensor, theta: Tensor, axis: int) -> tuple[Tensor, ...]:
-        """The piece that `at` (B, D) on the axis of x (0) or y (1) falls in: its start and size on both, and the slopes at its ends."""
-        sizes, slopes = torch.split(theta, [2 * self.bins, self.bins - 1], 1)
-        shares = sizes.view(len(theta), 2, self.bins, -1).softmax(2) * (1 - self.bins * self.least) + self.least
-        sizes = 2 * self.edge * shares
-        with torch.no_grad():
-            low = (at[:, None] + self.edge >= sizes.cumsum(2)[:, axis, :-1]).sum(1, keepdim=True)  # (B, 1, D) pieces that end below
-            below = (torch.arange(self.bins, device=at.device)[:, None] < low).to(at.dtype)
-        x0, y0 = ((sizes * below[:, None]).sum(2) - self.edge).unbind(1)
-        w, h = sizes.gather(2, low[:, None].expand(-1, 2, -1, -1)).squeeze(2).unbind(1)
-        one = math.log(math.expm1(1 - self.least))  # softplus of it is 1 - least: a slope of 1 where theta is 0, and at the edges
-        ends = F.pad(slopes, (0, 0, 1, 1)).gather(1, torch.cat([low, low + 1], 1))
-        d0, d1 = (F.softplus(ends + one) + self.least).unbind(1)
-        return x0, w, y0, h, d0, d1
+    def knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x and y of the knots, and the slopes there: (B, bins + 1, D) each."""
+        widths, heights, slopes = torch.split(theta, [self.bins, self.bins, self.bins - 1], 1)
+        shares = torch.stack([widths, heights]).softmax(2) * (1 - self.bins * self.least) + self.least
+        inner = 2 * self.edge * shares[:, :, :-1].cumsum(2) - self.edge
+        ends = inner.new_full((2, len(theta), 1, theta.shape[2]), self.edge)
+        x, y = torch.cat([-ends, inner, ends], 2)
+        one = math.log(math.expm1(1 - self.least))  # softplus of it is 1 - least
+        return x, y, F.pad(F.softplus(slopes + one) + self.least, (0, 0, 1, 1), value=1.0)
+
+    def piece(self, at: Tensor, knots: Tensor, others: tuple[Tensor, Tensor], slopes: Tensor) -> tuple[Tensor, ...]:
+        """For `at` (B, D), placed among `knots`: start and size of its piece there and in `others`, and the slopes at both ends."""
+        low = (at[:, None] >= knots[:, 1:-1]).sum(1, keepdim=True)
+        table = torch.stack([*others, slopes])  # (3, B, bins + 1, D)
+        start = table.gather(2, low.expand(3, -1, -1, -1)).squeeze(2)
+        stop = table.gather(2, (low + 1).expand(3, -1, -1, -1)).squeeze(2)
+        return start[0], stop[0] - start[0], start[1], stop[1] - start[1], start[2], stop[2]
 
     def forward(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 4 and 5."""
+        xs, ys, slopes = self.knots(theta)
         inside = x.clamp(-self.edge, self.edge)
-        x0, w, y0, h, d0, d1 = self.piece(inside, theta, 0)
+        x0, w, y0, h, d0, d1 = self.piece(inside, xs, (xs, ys), slopes)
         s, xi = h / w, (inside - x0) / w
         both = xi * (1 - xi)
         below = s + (d0 + d1 - 2 * s) * both
@@ -95,8 +99,9 @@ class Spline:
 
     def inverse(self, y: Tensor, theta: Tensor) -> Tensor:
         """Eq. 6 to 8."""
+        xs, ys, slopes = self.knots(theta)
         inside = y.clamp(-self.edge, self.edge)
-        x0, w, y0, h, d0, d1 = self.piece(inside, theta, 1)
+        x0, w, y0, h, d0, d1 = self.piece(inside, ys, (xs, ys), slopes)
         s, up = h / w, inside - y0
         bend = up * (d0 + d1 - 2 * s)
         a, b, c = h * (s - d0) + bend, h * d0 - bend, -s * up
