@@ -34,7 +34,7 @@ demo: $(STAMP) ## train a VAE on digits, draw samples, score them: about two min
 	@echo "      $(DEMO)/scores.json               the scores, with the stamp of how they were made"
 
 test: $(STAMP) ## the fast suite: at most five minutes on two cores
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 slow: $(STAMP) ## the rest of the tests: at most twenty-five minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
