@@ -38,22 +38,28 @@ def trained(seed: int, hidden: int = 20, steps: int = 2000) -> RBM:
     return train(net, x, steps, 0.1, 50, seed)
 
 
-def agreement(seed: int, **how: int) -> float:
-    """|estimate - exact| in standard errors."""
+def agreement(seed: int, draws: int = 1, **how: int) -> list[float]:
+    """|estimate - exact| in standard errors, of independent estimates for one machine."""
     layers = trained(seed, **how).layers
-    with noise.stream(seed):
-        estimate, error = gibbs.estimate(layers, 200, 2000)
-    assert 0 < error < 0.5
-    return abs(estimate - gibbs.exact(layers)) / error
+    exact, off = gibbs.exact(layers), []
+    for k in range(draws):
+        with noise.stream(seed, k):
+            estimate, error = gibbs.estimate(layers, 200, 2000)
+        assert 0 < error < 0.5
+        off.append(abs(estimate - exact) / error)
+    return off
 
 
 def test_two_trained_machines():
-    assert [agreement(seed, hidden=12, steps=300) < 3 for seed in range(2)] == [True, True]
+    assert max(agreement(seed, hidden=12, steps=300)[0] for seed in range(2)) < 3
 
 
 @pytest.mark.slow
 def test_twenty_trained_machines():
-    """20 hidden units, 2,000 steps. Two standard errors hold 95 % of the estimates: at least 18 of 20."""
-    off = [agreement(seed) for seed in range(20)]
+    """20 hidden units, 2,000 steps. Two standard errors hold 95 % of the estimates: at least 18 of 20.
+
+    Of single estimates, 3 of 20 are outside by chance on one kind of processor in thirteen; of four times as many, 9 of 80 on one in fifty.
+    """
+    off = [o for seed in range(20) for o in agreement(seed, draws=4)]
     print("errors in standard errors:", ", ".join(f"{o:.2f}" for o in off))
-    assert sum(o < 2 for o in off) >= 18, off
+    assert sum(o < 2 for o in off) >= 0.9 * len(off), off
