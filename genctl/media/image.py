@@ -73,7 +73,11 @@ def animate(x: Tensor, path: Path, note: Note | None = None, seconds: float = 0.
     return path
 
 
-class _Writer:
+class Writer:
+    """A numbered file each, and a picture of the first `shown`."""
+
+    shown = GRID
+
     def __init__(self, folder: Path, spec: Spec, note: Note) -> None:
         self.folder, self.spec, self.note = folder, spec, note
         self.count = 0
@@ -81,17 +85,20 @@ class _Writer:
         self.paths: list[Path] = []
 
     def add(self, x: Tensor) -> None:
-        if self.count < GRID:
-            self.first.append(x[: GRID - self.count])
+        if self.count < self.shown:
+            self.first.append(x[: self.shown - self.count])
         for one in x:
             path = self.folder / f"{self.count:06d}.png"
-            save_png(one, path, {**self.note, "index": self.count})
+            self.save(one, path, {**self.note, "index": self.count})
             self.paths.append(path)
             self.count += 1
+
+    def save(self, one: Tensor, path: Path, note: Note) -> None:
+        save_png(one, path, note)
 
     def close(self) -> list[Path]:
         return [preview(torch.cat(self.first), self.spec, self.folder / "grid", self.note), *self.paths]
 
 
-def open_writer(folder: Path, spec: Spec, note: Note) -> _Writer:
-    return _Writer(folder, spec, note)
+def open_writer(folder: Path, spec: Spec, note: Note) -> Writer:
+    return Writer(folder, spec, note)

@@ -48,19 +48,11 @@ def sheet(rows: Mapping[str, Tensor], spec: Spec, stem: Path, note: Note | None 
     return path
 
 
-class _Writer:
-    def __init__(self, folder: Path, spec: Spec, note: Note) -> None:
-        self.folder, self.spec, self.note = folder, spec, note
-        self.count = 0
-        self.first: list[Tensor] = []
-        self.paths: list[Path] = []
+class _Writer(image.Writer):
+    shown = GRID
 
-    def add(self, x: Tensor) -> None:
-        if self.count < GRID:
-            self.first.append(x[: GRID - self.count])
-        for one in x:
-            self.paths.append(save(list(one), self.folder / f"{self.count:06d}.png", {**self.note, "index": self.count}))
-            self.count += 1
+    def save(self, one: Tensor, path: Path, note: Note) -> None:
+        save(list(one), path, note)
 
     def close(self) -> list[Path]:
         first = torch.cat(self.first).float()
