@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from genctl import cli
+from genctl.contract import Batch, Spec
 from genctl.maths import disentanglement
-from genctl.tasks import codes
+from genctl.metrics import Case, Score, mig
 from genctl.tasks import train as training
 from tests.test_eval import Quiet
 
@@ -52,16 +53,27 @@ def test_importance_that_is_apart_shared_and_mixed():
     assert math.isnan(disentanglement.dci(torch.ones(3, 1))[0]) and math.isnan(disentanglement.dci(torch.ones(1, 2))[1])
 
 
+def measure(z: torch.Tensor, **known: torch.Tensor) -> Score:
+    spec = Spec(shape=(1,), given={k: Spec(shape=(), vocab=4) for k in known})
+    return mig.measure(Case(spec=spec, reference=Batch(x=torch.zeros(len(z), 1), given=known), codes=z))
+
+
 def test_a_forest_finds_which_number_stands_for_what():
     z, known = made(600)
-    apart = codes.factors(z, {"shape": known[0], "side": known[1]})
-    assert apart["of"] == ["shape", "side"] and apart["informativeness"] > 0.99
-    assert apart["disentanglement"] > 0.9 and apart["completeness"] > 0.9 and apart["mig"] > 0.9
-    turned = torch.stack([z[:, 0] + z[:, 1], z[:, 0] - z[:, 1]], 1)
-    mixed = codes.factors(turned, {"shape": known[0], "side": known[1]})
-    assert mixed["disentanglement"] < 0.3 and mixed["mig"] < 0.3
-    alone = codes.factors(z, {"shape": known[0]})
-    assert "disentanglement" not in alone and alone["completeness"] > 0.9
+    apart = measure(z, shape=known[0], side=known[1])
+    assert apart.value > 0.9 and apart.se < 0.05
+    assert apart.fields["of"] == ["shape", "side"] and apart.fields["informativeness"] > 0.99
+    assert apart.fields["disentanglement"] > 0.9 and apart.fields["completeness"] > 0.9
+    mixed = measure(torch.stack([z[:, 0] + z[:, 1], z[:, 0] - z[:, 1]], 1), shape=known[0], side=known[1])
+    assert mixed.value < 0.3 and mixed.fields["disentanglement"] < 0.3
+    alone = measure(z, shape=known[0])
+    assert "disentanglement" not in alone.fields and alone.fields["completeness"] > 0.9
+
+
+def test_without_factors_or_numbers_there_is_a_reason():
+    z, known = made(100)
+    assert "beside" in measure(z).reason and "beside" in measure(z, shape=torch.zeros(100, dtype=torch.long)).reason
+    assert "symbols" in measure(z.long(), shape=known[0]).reason
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +109,19 @@ def test_a_map_by_a_package_that_is_missing_or_there(run, tmp_path, capsys, monk
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
     assert encode(capsys, "--ckpt", run, "--map", "umap", "-n", 30, "--out", tmp_path / "e")["n"] == 30
+
+
+def test_eval_measures_it_and_says_why_not(run, tmp_path, capsys):
+    def evaluate(*args: object) -> dict:
+        with pytest.raises(SystemExit):
+            cli.main(["eval", *map(str, args), "--metric", "mig", "--json", "--device", "cpu"])
+        return json.loads(capsys.readouterr().out)
+
+    found = evaluate("--ckpt", run)["results"]["mig"]
+    assert 0 <= found["value"] <= 1 and found["of"] == ["label"] and found["stamp"]["n"] == found["n"]
+    samples = tmp_path / "s"
+    with pytest.raises(SystemExit):
+        cli.main(["sample", "--ckpt", str(run), "-n", "4", "--out", str(samples), "--device", "cpu"])
+    capsys.readouterr()
+    found = evaluate("--samples", samples, "--data", "digits")
+    assert found["mig"] is None and "--ckpt" in found["reason"]

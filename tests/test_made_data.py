@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from genctl.data import bars, toy2d
+from genctl.data import bars, shapes, toy2d
 
 SHAPES = ["ring8", "grid25", "two-moons", "rings", "checkerboard", "pinwheel"]
 WIDE, CELLS = 4.0, 160
@@ -68,3 +68,23 @@ def test_bars_as_a_dataset():
     assert dataset.spec.levels == 2
     assert len(dataset.train) == 100
     assert torch.isfinite(dataset.truth.log_prob(dataset.train.batch(0, 100).x)).all()
+
+
+def test_shapes_stand_where_their_factors_say():
+    dataset = shapes.open(shapes.Config(sizes=3, places=4))
+    parts = [dataset.train, dataset.valid, dataset.test]
+    assert [len(p) for p in parts] == [116, 14, 14]  # every one of 3 x 3 x 4 x 4 once
+    batches = [p.batch(0, len(p)) for p in parts]
+    rows = torch.cat([torch.stack(list(b.given.values()), 1) for b in batches])
+    assert len(rows.unique(dim=0)) == 144 and set(dataset.spec.given) == {"label", "size", "x", "y"}
+    x = torch.cat([b.x for b in batches])[:, 0]
+    assert set(x.unique().tolist()) == {0.0, 1.0} and dataset.spec.levels == 2
+    at, area = torch.arange(32) + 0.5, x.sum((1, 2))
+    across, down = (x.sum(1) @ at) / area, (x.sum(2) @ at) / area
+    expected = 32 / 6 + rows[:, 2:] * (32 * 2 / 3) / 3
+    assert (across - expected[:, 0]).abs().max() < 0.2
+    low = (down - expected[:, 1]).abs()
+    assert low[rows[:, 0] < 2].max() < 0.2 and low.max() < 1.5  # the heart is not middled
+    for kind in range(3):
+        mean = [area[(rows[:, 0] == kind) & (rows[:, 1] == size)].mean() for size in range(3)]
+        assert mean[0] < mean[1] < mean[2]

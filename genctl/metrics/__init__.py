@@ -1,7 +1,8 @@
 """What a metric is: a file with `NEEDS`, `EXTRACTOR` and `measure(case) -> Score`. It sees tensors and Specs, nothing else.
 
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
-samples, train, features, predict (class probabilities), likelihood (of held-out data), log_prob (of anything), truth.
+samples, train, features, predict (class probabilities), likelihood (of held-out data), log_prob (of anything), codes (of held-out
+data), truth.
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
 """
@@ -83,6 +84,7 @@ class Case:
     features: Callable[[str], Tensor] | None = None  # of 'samples', 'reference' or 'train': (n, D) float32
     predict: Callable[[Tensor], Tensor] | None = None  # class probabilities (n, K)
     likelihood: Likelihood | None = None
+    codes: Tensor | None = None  # of the reference (n, *code.shape)
     truth: Truth | None = None
     seed: int = 0
     folder: Path = Path()  # where pictures go

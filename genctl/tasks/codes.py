@@ -1,7 +1,6 @@
 """reconstruct, interpolate, traverse and encode: what is done with a family that has codes."""
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ from torch import Tensor
 
 from genctl.contract import Batch, Spec
 from genctl.errors import GenctlError, safe_text
-from genctl.maths import disentanglement, noise, paths
+from genctl.maths import noise, paths
 from genctl.media import image, vector, writer
+from genctl.metrics import Case, mig
 from genctl.powers import Encode, Prior
 from genctl.tasks import examples, readback
 from genctl.tasks.examples import Where
@@ -162,9 +162,9 @@ def encode(sampler: Sampler, where: Where, by: str, out: Path) -> dict[str, Any]
     found: dict[str, Any] = {"n": len(codes), "code": list(codes.shape[1:]), "out": str(out), "files": [str(p) for p in paths_]}
     if label is not None and len(label) >= 20 and len(torch.unique(label)) > 1:
         found["probe"] = probe(flat, label)
-    known = {k: v for k, v in batch.given.items() if spec.given[k].vocab and not spec.given[k].shape and len(torch.unique(v)) > 1}
-    if known and len(flat) >= 20 and not sampler.model.code.vocab:  # type: ignore[union-attr]
-        found["factors"] = factors(flat, known)
+    told = mig.measure(Case(spec=spec, reference=batch, codes=codes)) if batch.given else None
+    if told and told.value is not None:
+        found["factors"] = {"mig": told.value, **told.fields}
     return found
 
 
@@ -209,28 +209,3 @@ def probe(codes: Tensor, label: Tensor) -> dict[str, float]:
     made.fit(codes[fit].numpy(), label[fit].numpy())
     accuracy = float(made.score(codes[test].numpy(), label[test].numpy()))
     return {"accuracy": accuracy, "se": (accuracy * (1 - accuracy) / len(test)) ** 0.5, "n_fit": len(fit), "n_test": len(test)}
-
-
-def factors(codes: Tensor, known: dict[str, Tensor]) -> dict[str, Any]:
-    """Mutual information gap, disentanglement, completeness and informativeness: how one number of a code stands for one known factor.
-
-    What counts for a factor is read off a random forest, one of the two ways of the paper; informativeness is its accuracy on examples
-    that it was not fitted on. Where one factor is known, nothing says how far it is kept apart from others.
-    """
-    from sklearn.ensemble import RandomForestClassifier
-
-    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))[:PROBED]
-    fit, test = order.tensor_split(2)
-    importance, right = [], []
-    for factor in known.values():
-        forest = RandomForestClassifier(25, max_features=None, random_state=0).fit(codes[fit].numpy(), factor[fit].numpy())
-        importance.append(torch.from_numpy(forest.feature_importances_))
-        right.append(float(forest.score(codes[test].numpy(), factor[test].numpy())))
-    apart, whole = disentanglement.dci(torch.stack(importance, 1))
-    found = {
-        "mig": disentanglement.mig(codes[order], [v[order] for v in known.values()]),
-        "disentanglement": apart,
-        "completeness": whole,
-        "informativeness": sum(right) / len(right),
-    }
-    return {"of": list(known), **{k: v for k, v in found.items() if not math.isnan(v)}, "n_fit": len(fit), "n_test": len(test)}

@@ -252,6 +252,12 @@ class Desk:
         if "likelihood" in needs:
             made["reference"] = self.memo["likelihood"]
             facts |= {"n": len(made["reference"]), "n_reference": len(made["reference"])}
+        if "codes" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone have no codes: give --ckpt").plain()
+            examples.need(self.sampler, "encode")
+            made["codes"] = examples.encode(self.sampler, self.reference, self.ask.seed)
+            facts["n"] = len(self.reference)
         if "samples" in needs:
             made["samples"], own = self.drawn
             facts |= {"n": len(made["samples"]), "samples": fingerprint(made["samples"]), **own}
