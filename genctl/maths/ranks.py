@@ -1,7 +1,9 @@
-"""Sums over the ranks of a data-parallel run, for what is no gradient: moments, counts, the statistics of EM.
+"""Sums over the ranks of a data-parallel run: moments, counts, the statistics of EM, what a loss says of a whole batch.
 
 Without torchrun these are the identity. Every rank must call them at the same point: in training, never in sampling.
 """
+
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,3 +24,21 @@ def gather(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, rows.contiguous())
     return torch.cat(parts)
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return total(x.clone())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return joined(grad)  # a Function again, so that penalties on gradients work
+
+
+def joined(x: Tensor) -> Tensor:
+    """The sum of x over all ranks, and of its gradient, because every rank's loss depends on every rank's share."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return x
+    out: Tensor = _Joined.apply(x)  # type: ignore[no-untyped-call]
+    return out

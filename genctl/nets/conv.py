@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -115,11 +116,11 @@ class ConvDecoder(nn.Module):
 
 
 class Crop(nn.Module):
-    """Cuts a picture back to a size that doubling overshot."""
+    """Cuts a picture (..., height, width) or a clip (..., frames, height, width) back to a size that doubling overshot."""
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(self, *size: int) -> None:
         super().__init__()
-        self.size = height, width
+        self.cut: Any = (..., *(slice(n) for n in size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[..., : self.size[0], : self.size[1]]
+        return x[self.cut]

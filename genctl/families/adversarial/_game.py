@@ -1,0 +1,169 @@
+"""What GANs have in common: a generator and a critic that move in turn, what each is paid, and what keeps the critic from running away.
+
+The game is that of Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661; its pay-offs and penalties stand with their sources in
+maths/adversarial.py. Classes: Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from genctl import contract
+from genctl.config import Settings
+from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
+from genctl.maths import adversarial, noise
+from genctl.nets.norm import spectral
+
+
+class GameConfig(Settings):
+    """The keys that all of them take."""
+
+    latent: int = Field(64, ge=1, le=4096)
+    """Dimensions of z."""
+    conditional: bool = False
+    """Draw and judge given the class label: one-hot beside z; the critic projects it on its features."""
+    loss: Literal["minimax", "non-saturating", "hinge", "least-squares", "wasserstein", "relativistic"] = "non-saturating"
+    """The game's pay-off."""
+    n_critic: int = Field(1, ge=1, le=100)
+    """The critic's turns in a step."""
+    r1: float = Field(0.0, ge=0, le=10_000)
+    """Weight gamma of the penalty on the critic's gradient at real examples; 0: none."""
+    r2: float = Field(0.0, ge=0, le=10_000)
+    """The same at drawn examples."""
+    r1_every: int = Field(1, ge=1, le=1000)
+    """Steps between these penalties, which are then so many times as heavy."""
+    gradient_penalty: float = Field(0.0, ge=0, le=10_000)
+    """Weight lambda of the penalty that holds the critic's gradient between real and drawn examples to length 1."""
+    clip_weights: float = Field(0.0, ge=0, le=10)
+    """The critic's weights are cut to [-c, c] after each of its turns; 0: they are not."""
+    spectral: bool = False
+    """Every layer of the critic divided by its largest singular value (Miyato et al. 2018, https://arxiv.org/abs/1802.05957)."""
+    feature_matching: float = Field(0.0, ge=0, le=10_000)
+    """Weight, in the generator's loss, of how far the mean features of drawn examples are from those of real ones."""
+
+
+class Game(Family):
+    """x = G(z, label), z ~ N(0, I). A family sets `generator` and `critic`, and ends with `ready()`.
+
+    generator    (B, latent + classes) -> (B, *shape), a logit where data lies in [0, 1]
+    critic       (B, *shape) -> (B, 1); all but its last layer are its features, which the label is projected on
+    """
+
+    generator: nn.Module
+    critic: nn.Sequential
+
+    def __init__(self, config: GameConfig, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.classes = self.labelled(config.conditional)
+        self.code = Spec(shape=(config.latent,))
+        self.wide = config.latent + self.classes
+
+    def verdict(self, features: int) -> nn.Linear:
+        """The critic's last layer; where only differences of logits count it has no bias."""
+        return nn.Linear(features, 1, bias=self.config.loss not in ("relativistic", "wasserstein"))
+
+    def ready(self) -> None:
+        """What the networks get once they stand: a vector a class, spectral norms."""
+        last = self.critic[-1]
+        assert isinstance(last, nn.Linear)
+        self.told = nn.Embedding(self.classes, last.in_features) if self.classes else None
+        if self.config.spectral:
+            for m in [*self.critic.modules(), *([self.told] if self.told else [])]:
+                if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv3d | nn.Embedding):
+                    spectral(m)
+
+    # --- the two halves ---
+
+    def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
+        """G(z): (B, *shape) in the data's scale."""
+        label = [F.one_hot(given["label"], self.classes).float()] if given and self.classes else []
+        out: Tensor = self.generator(torch.cat([code, *label], 1))
+        return torch.sigmoid(out) if self.spec.levels else out
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, F) of the critic's last layer but one."""
+        out: Tensor = self.critic[:-1](2 * x - 1 if self.spec.levels else x)
+        return out
+
+    def logit(self, features: Tensor, given: Given | None) -> Tensor:
+        """What the critic makes of features: (B,)."""
+        out: Tensor = self.critic[-1](features)[:, 0]
+        return out if self.told is None or not given else out + (self.told(given["label"]) * features).sum(1)
+
+    def judge(self, x: Tensor, given: Given | None = None) -> Tensor:
+        """D(x): logits (B,), large for real."""
+        return self.logit(self.features(x), given)
+
+    # --- the game ---
+
+    def critic_loss(self, batch: Batch, at: Progress) -> Loss:
+        c, real = self.config, batch.x
+        with torch.no_grad():
+            fake = self.decode(self.prior(len(batch)), batch.given)
+
+        def judge(x: Tensor) -> Tensor:
+            return self.judge(x, batch.given)
+
+        on_real, on_fake = judge(real), judge(fake)
+        total = game = adversarial.CRITIC[c.loss](on_real, on_fake)
+        if at.step % c.r1_every == 0:
+            for weight, x in ((c.r1, real), (c.r2, fake)):
+                if weight:
+                    total = total + weight * c.r1_every * adversarial.slope(judge, x)
+        if c.gradient_penalty:
+            total = total + c.gradient_penalty * adversarial.gradient_penalty(judge, real, fake)
+        told_apart = (on_real > on_fake).float().mean()
+        return Loss(total, game=game, real_logit=on_real.mean(), fake_logit=on_fake.mean(), told_apart=told_apart)
+
+    def generator_loss(self, batch: Batch, at: Progress) -> Loss:
+        c = self.config
+        features = self.features(self.decode(self.prior(len(batch)), batch.given))
+        fake = self.logit(features, batch.given)
+        if c.loss not in adversarial.PAIRED and not c.feature_matching:
+            return Loss(adversarial.GENERATOR[c.loss](fake, fake))
+        with torch.no_grad():
+            known = self.features(batch.x)
+            real = self.logit(known, batch.given)
+        game = adversarial.GENERATOR[c.loss](real, fake)
+        if not c.feature_matching:
+            return Loss(game)
+        apart = adversarial.feature_matching(known, features)
+        return Loss(game + c.feature_matching * apart, game=game, features_apart=apart)
+
+    def clip(self) -> None:
+        """Arjovsky et al. 2017, algorithm 1, line 7."""
+        if c := self.config.clip_weights:
+            for p in self.judges():
+                p.clamp_(-c, c)
+
+    def judges(self) -> list[nn.Parameter]:
+        """What the critic learns."""
+        return [*self.critic.parameters(), *(self.told.parameters() if self.told else [])]
+
+    def stages(self) -> list[Stage]:
+        critic = Player(name="critic", params=self.judges(), loss=self.critic_loss, repeat=self.config.n_critic, after=self.clip)
+        generator = Player(name="generator", params=list(self.generator.parameters()), loss=self.generator_loss)
+        return [Stage(name="game", players=[critic, generator])]
+
+    def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
+        """G(z); for binary data its values are probabilities of 1."""
+        x = self.decode(self.prior(n), given)
+        return noise.bernoulli(x) if self.spec.levels == 2 else x
+
+    # --- powers ---
+
+    def prior(self, n: int, given: Given | None = None) -> Tensor:
+        """z ~ N(0, I) (n, D)."""
+        return noise.randn(n, self.config.latent, device=self.device)
+
+
+def halvings(size: Sequence[int], smallest: int = 4) -> list[tuple[int, ...]]:
+    """Sizes of a picture or clip from full down to `smallest` or less on its longest side, each half of the one before, rounded up."""
+    sizes = [tuple(size)]
+    while max(sizes[-1]) > smallest:
+        sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
+    return sizes
