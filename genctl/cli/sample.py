@@ -20,6 +20,8 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Sample i depends on the seed and i alone.")] = 0,
     prompt: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
     label: Annotated[str | None, typer.Option(help="A class, by number or name.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, max=10**6, help="How many of each class, for --as-dataset.")] = None,
+    as_dataset: Annotated[Path | None, typer.Option(metavar="DIR", help="Write labelled data that `images` or `npz` read.")] = None,
     given: Annotated[Path | None, typer.Option(help="An .npz of arrays to condition on.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -30,9 +32,19 @@ def sample(
     """
     if sum(v is not None for v in (prompt, label, given)) > 1:
         raise GenctlError("usage", "give one of --prompt, --label and --given")
+    if (per_class is None) != (as_dataset is None) or (as_dataset and (out or prompt is not None or label is not None or given)):
+        raise GenctlError("usage", "--per-class and --as-dataset go together, without --out, --prompt, --label and --given")
     from genctl.tasks import sample as task
 
     sampler = task.Sampler.load(ckpt, device, show.say)
+    if per_class and as_dataset:
+        from genctl.tasks import augment
+
+        paths = augment.dataset(sampler, per_class, as_dataset, seed, sampler.draw([*(changes or []), *(set_ or [])]))
+        n = per_class * len(augment.classes(sampler))
+        made = {"n": n, "per_class": per_class, "seed": seed, "out": str(as_dataset), "files": [str(p) for p in paths[:1000]]}
+        show.result(made, as_json, [f"{n} samples, {per_class} of each class; in a recipe: {augment.named(sampler, as_dataset)}"])
+        return
     beside = sampler.label(label) if label is not None else task.read_given(given, sampler) if given else None
     draw = sampler.draw([*(changes or []), *(set_ or [])])
     out = out or task.default_out(ckpt, sampler, seed)

@@ -14,10 +14,11 @@ from genctl.data._zip import files, open_zip
 from genctl.errors import GenctlError, safe_text
 
 MAX_BYTES = 8 * 2**30  # of one array
+NOTE = "genctl"  # what `genctl sample` says of its own files: text
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Every array of a file by name; the one of an .npy is called x. Raises GenctlError: permission, data-format, limit."""
+    """Every array of a file by name, but the note in ours; the one of an .npy is called x. Raises GenctlError: permission, data-format, limit."""
     shown = safe_text(path)
     try:
         with path.open("rb") as f:
@@ -28,6 +29,8 @@ def read(path: Path) -> dict[str, Tensor]:
             found = {}
             for member in files(archive):
                 name = member.filename.removesuffix(".npy")
+                if name == NOTE:
+                    continue
                 with archive.open(member) as stream:
                     found[name] = _array(stream, member.file_size, f"{shown}: {safe_text(name, 40)}")
             return found

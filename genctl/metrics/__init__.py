@@ -1,8 +1,8 @@
 """What a metric is: a file with `NEEDS`, `EXTRACTOR` and `measure(case) -> Score`. It sees tensors and Specs, nothing else.
 
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
-samples, train, features, predict (class probabilities), likelihood (of held-out data), log_prob (of anything), codes (of held-out
-data), truth.
+samples, labels (that they were asked for), train, features, predict (class probabilities), fit (a classifier), likelihood (of held-out
+data), log_prob (of anything), codes (of held-out data), truth.
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
 """
@@ -79,10 +79,13 @@ class Case:
     spec: Spec
     reference: Batch
     samples: Tensor | None = None
+    labels: Tensor | None = None  # the classes (n,) that samples were asked for
     train: Tensor | None = None
+    train_labels: Tensor | None = None
     extractor: Extractor | None = None
     features: Callable[[str], Tensor] | None = None  # of 'samples', 'reference' or 'train': (n, D) float32
     predict: Callable[[Tensor], Tensor] | None = None  # class probabilities (n, K)
+    fit: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]] | None = None  # trains on x and labels; answers with such a `predict`
     likelihood: Likelihood | None = None
     codes: Tensor | None = None  # of the reference (n, *code.shape)
     truth: Truth | None = None

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genctl import catalog, device, metrics
 from genctl.contract import Batch
-from genctl.data import Dataset, Split, fingerprint
+from genctl.data import Dataset, Split, fingerprint, tensors
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
 from genctl.metrics import Case, Extractor, Likelihood, Score, _inception
@@ -118,12 +118,33 @@ class Desk:
         return self.some(self.split, REFERENCE)
 
     @cached_property
-    def train(self) -> Tensor:
+    def train_batch(self) -> Batch:
         """Training examples in an order of their own, so that the first n are like any n."""
         split = self.dataset.train
         rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1))[:TRAIN]
         with noise.stream(self.ask.seed, "train"):
-            return split.get(rows).x
+            return split.get(rows)
+
+    @property
+    def train(self) -> Tensor:
+        return self.train_batch.x
+
+    # --- classes ---
+
+    def labels(self) -> dict[str, Tensor] | str:
+        """The classes that the samples were asked for, and those of training examples; or the reason why there are none."""
+        if self.sampler is None:
+            return "samples alone do not say what they were asked for: give --ckpt"
+        if "label" not in self.sampler.model.conditions:
+            return "this model cannot be asked for a class: train it with model.conditional=true"
+        n = self.ask.n or SAMPLES
+        return {"labels": self.sampler.given(n, None)["label"], "train_labels": self.train_batch.given["label"]}
+
+    def fit(self, x: Tensor, label: Tensor) -> Callable[[Tensor], Tensor]:
+        """A classifier of these examples, trained as the data set's own is."""
+        data = replace(self.dataset, train=tensors(x, {judge.TARGET: label}))
+        self.say(f"training a classifier on {len(x):,} examples ...")
+        return judge.Judge(judge.fit(judge.plan_for(self.source[0], data), data, self.place), self.place).predict
 
     # --- extractors ---
 
@@ -252,6 +273,13 @@ class Desk:
         if "likelihood" in needs:
             made["reference"] = self.memo["likelihood"]
             facts |= {"n": len(made["reference"]), "n_reference": len(made["reference"])}
+        if "labels" in needs:
+            classes = self.labels()
+            if isinstance(classes, str):
+                return Score(value=None, reason=classes).plain()
+            made |= classes
+        if "fit" in needs:
+            made["fit"] = self.fit
         if "codes" in needs:
             if self.sampler is None:
                 return Score(value=None, reason="samples alone have no codes: give --ckpt").plain()

@@ -183,7 +183,7 @@ def sample_to_files(
     pieces = sampler.stream(n, seed, given, draw) if prompt is None else sampler.go_on(prompt, n, seed, draw, say)
     if out.suffix == ".npz":
         with writable(out):
-            return [_npz(torch.cat(list(pieces)), out, note)]
+            return [npz(out, note, x=torch.cat(list(pieces)))]
 
     def files(folder: Path) -> list[Path]:
         target = writer(sampler.spec).open_writer(folder, sampler.spec, note)
@@ -216,7 +216,7 @@ def fill(out: Path, note: dict[str, Any], files: Callable[[Path], list[Path]]) -
             old.unlink(missing_ok=True)
         paths = files(out)
         listing = out / LISTING
-        listing.write_text(json.dumps({**note, "files": [p.name for p in paths]}, indent=1) + "\n", encoding="utf-8")
+        listing.write_text(json.dumps({**note, "files": [p.relative_to(out).as_posix() for p in paths]}, indent=1) + "\n", encoding="utf-8")
         return [*paths, listing]
 
 
@@ -224,14 +224,15 @@ def _listed(folder: Path) -> list[Path]:
     """The files of an earlier call, by its own listing."""
     try:
         names = json.loads((folder / LISTING).read_text(encoding="utf-8"))["files"]
-        return [folder / name for name in names if isinstance(name, str) and Path(name).name == name]
+        return [folder / name for name in names if isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def _npz(x: Tensor, out: Path, note: dict[str, Any]) -> Path:
+def npz(out: Path, note: dict[str, Any], **arrays: Tensor) -> Path:
+    """One compressed file of arrays that says what made it."""
     import numpy as np
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, x=x.numpy(), genctl=np.array(json.dumps(note)))
+    np.savez_compressed(out, genctl=np.array(json.dumps(note)), **{k: v.numpy() for k, v in arrays.items()})  # type: ignore[arg-type]
     return out
