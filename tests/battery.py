@@ -87,16 +87,21 @@ def check_family(
     lr: float = 3e-3,
     batch: int = 16,
     descends: bool = True,
+    crowds: bool = False,
     **train: Any,
 ) -> None:
-    """Runs the whole battery. descends=False: the loss is a game or an estimate whose value says nothing (GAN, RBM)."""
+    """Runs the whole battery. descends=False: the loss is a game or an estimate whose value says nothing (GAN, RBM).
+
+    crowds: the loss compares all examples of a batch, so that two microbatches are not one batch.
+    """
     check_players(build(cls, model, spec), spec)
     check_learns(cls, model, spec, steps, lr, batch, descends)
     check_evaluation_is_still(build(cls, model, spec), spec)
     if issubclass(cls, Family):
         check_samples(build(cls, model, spec), spec)
     check_powers(build(cls, model, spec), spec)
-    check_accumulation(cls, model, spec, batch)
+    if not crowds:
+        check_accumulation(cls, model, spec, batch)
 
 
 def check_players(model: Model, spec: Spec) -> None:

@@ -55,6 +55,7 @@ class Case:
 SMALL_GPT = {"layers": 1, "heads": 2, "width": 16, "dropout": 0.1}
 MIX = {"family": "mixture", "model": {"components": 3}}
 SMALL_PIXELS = {"family": "pixelcnn", "model": {"layers": 1, "channels": 4, "first": 3, "conditional": True}}
+SMALL_STYLES = {"latent": 4, "style": 4, "mapping": 2, "base": 64, "width": 8}
 CASES = {
     "vae": Case("vae", BINARY, {"network": "conv", "hidden": [4, 8], "latent": 2, "kl_warmup": 0.5}),
     "vae-mlp": Case("vae", PLANE, {"hidden": [16], "latent": 2}),
@@ -70,6 +71,9 @@ CASES = {
     "dcgan": Case("dcgan", DIGITS, {"latent": 4, "width": 4, "r1": 1.0, "r1_every": 3, "conditional": True}),
     "wgan": Case("wgan", DIGITS, {"latent": 4, "width": 4, "n_critic": 2, "conditional": True}),
     "sngan": Case("sngan", DIGITS, {"latent": 4, "width": 4, "conditional": True}),
+    "stylegan": Case(
+        "stylegan", DIGITS, {**SMALL_STYLES, "path_every": 2, "r1_every": 3, "ada": 0.6, "ada_steps": 20, "conditional": True}
+    ),
     "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
     "gpt": Case("gpt", WORDS, SMALL_GPT),
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),

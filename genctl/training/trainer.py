@@ -66,8 +66,7 @@ class Trainer:
         self.journal: Journal | None = None
         self.signals = signals or Signals()
         self.started: tuple[float, int] | None = None
-        self.pending: dict[str, Tensor] = {}
-        self.waiting = 0
+        self.pending: dict[str, tuple[Tensor, int]] = {}  # sums since the last line of the journal, and of how many: some are lazy
 
     # --- data ---
 
@@ -113,8 +112,8 @@ class Trainer:
             if at.step + 1 == at.total:
                 self.ema.ship()
         for k, v in logs.items():
-            self.pending[k] = self.pending[k] + v if k in self.pending else v
-        self.waiting += 1
+            total, count = self.pending.get(k, (0, 0))
+            self.pending[k] = total + v, count + 1
         if self.started is None:
             self.started = (time.monotonic(), done)  # after the first step, which may compile
         stop = self.world.most(self.signals.stop, self.place.device)
@@ -156,8 +155,8 @@ class Trainer:
 
     def log(self, stage: Stage, done: int) -> None:
         """A line of the journal: means since the last one, rate, time left."""
-        logs = {k: float(v) / self.waiting for k, v in self.pending.items()}
-        self.pending, self.waiting = {}, 0
+        logs = {k: float(total) / count for k, (total, count) in self.pending.items()}
+        self.pending = {}
         assert self.started
         seconds, steps = time.monotonic() - self.started[0], done - self.started[1]
         rate = steps / seconds if steps and seconds > 0 else 0.0
