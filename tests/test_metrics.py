@@ -10,7 +10,7 @@ from genctl import catalog, metrics
 from genctl.contract import Batch, Spec
 from genctl.data.toy2d import truth as toy_truth
 from genctl.errors import GenctlError
-from genctl.metrics import Case, Likelihood, _frechet, _inception, _prdc, jackknife, kid, memorization, nll, sureness, truth
+from genctl.metrics import Case, Likelihood, _frechet, _inception, _prdc, jackknife, kid, memorization, modes, nll, sureness, truth
 
 ROW, TEXT = Spec(shape=(2,)), Spec(shape=(5,), vocab=3, media="text", codec={"symbols": ["a", "b", "é"]})
 
@@ -269,6 +269,18 @@ def test_sureness_counts_classes():
     assert (score.value, score.fields["counts"]) == (0.75, [3, 1])
     assert score.fields["balance"] == 2.0
     assert sureness.balance(torch.zeros(5, dtype=torch.long), 2) == math.inf
+
+
+def test_modes_count_combinations_of_labels():
+    """Two labels of two classes: three of the four combinations are drawn, one of them twice."""
+    label = torch.tensor([[0, 0], [0, 1], [0, 1], [1, 1]])
+    p = torch.nn.functional.one_hot(label, 2).float()
+    case = Case(spec=ROW, reference=Batch(x=torch.zeros(4, 2)), samples=torch.zeros(4, 2), predict=lambda x: p)
+    found = modes.measure(case)
+    assert (found.value, found.floor, found.fields["of"]) == (3, 3, 4)
+    assert found.fields["kl"] == pytest.approx(math.log(4) - 1.5 * math.log(2))
+    assert modes.counted(torch.arange(10).repeat(7), 10) == (10, pytest.approx(0))
+    assert "labels" in sureness.measure(case).reason
 
 
 def test_discrete_samples_are_scored_against_the_floor_of_the_truth():

@@ -46,6 +46,23 @@ def test_x_rays_of_other_classes_are_refused(tmp_path):
     assert e.value.id == "data-mismatch"
 
 
+def test_stacked_digits_keep_their_labels(tmp_path):
+    """Pictures of one grey level each, the digit's own, so that a colour tells which digit stands in it."""
+    for stem, count in (("train", 30), ("t10k", 20)):
+        digits = np.arange(count, dtype=np.uint8) % 10
+        pictures = np.repeat(digits[:, None, None] * 20, 4, 1).repeat(4, 2)
+        for kind, array in (("images-idx3-ubyte", pictures), ("labels-idx1-ubyte", digits)):
+            head = b"\0\0\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+            (tmp_path / f"{stem}-{kind}").write_bytes(head + array.tobytes())
+    found = opened("stacked-mnist", path=str(tmp_path), valid=10)
+    assert found.spec.shape == (3, 4, 4) and (found.spec.given["label"].shape, found.spec.given["label"].vocab) == ((3,), 10)
+    assert [len(s) for s in (found.train, found.valid, found.test)] == [20, 10, 20]
+    batch = found.train.batch(0, 20)
+    assert torch.equal((batch.x[:, :, 0, 0] * 255 / 20).round().long(), batch.given["label"])
+    assert all(torch.bincount(batch.given["label"][:, c], minlength=10).tolist() == [2] * 10 for c in range(3))  # each digit once a colour
+    assert len(batch.given["label"].unique(dim=0)) > 10 and not torch.equal(batch.x, found.test.batch(0, 20).x)
+
+
 @pytest.mark.parametrize(("name", "sizes"), [("clothing64", [3_068, 341, 372]), ("pneumoniamnist", [4_708, 524, 624])])
 def test_the_real_sets_are_all_there(name, sizes, real_data):
     found = opened(name)

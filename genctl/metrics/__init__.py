@@ -84,7 +84,7 @@ class Case:
     train_labels: Tensor | None = None
     extractor: Extractor | None = None
     features: Callable[[str], Tensor] | None = None  # of 'samples', 'reference' or 'train': (n, D) float32
-    predict: Callable[[Tensor], Tensor] | None = None  # class probabilities (n, K)
+    predict: Callable[[Tensor], Tensor] | None = None  # class probabilities (n, K), (n, L, K) of L labels
     fit: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]] | None = None  # trains on x and labels; answers with such a `predict`
     likelihood: Likelihood | None = None
     codes: Tensor | None = None  # of the reference (n, *code.shape)

@@ -26,6 +26,8 @@ def measure(case: Case) -> Score:
     assert case.predict is not None
     assert case.samples is not None
     drawn, real = case.predict(case.samples), case.predict(case.reference.x)
+    if drawn.ndim > 2:
+        return Score(value=None, reason="a sample here has several labels: modes counts how they come together")
     value, se = proportion(drawn.amax(1) >= SURE)
     classes = drawn.argmax(1)
     counted = torch.bincount(classes, minlength=drawn.shape[1]).tolist()

@@ -51,12 +51,12 @@ class Judge:
         return self._over(x, lambda batch: getattr(self.model, name)(batch.x))
 
     def predict(self, x: Tensor) -> Tensor:
-        """(n, K) class probabilities."""
+        """(n, K) class probabilities, (n, L, K) of L labels."""
         return self._over(x, lambda batch: self.model.predict(batch).softmax(-1))
 
     def _over(self, x: Tensor, f: Callable[[Batch], Tensor]) -> Tensor:
         with torch.no_grad(), noise.stream("judge"):
-            return torch.cat([f(Batch(x=part.to(self.device))).flatten(1).float().cpu() for part in torch.split(x, BLOCK)])
+            return torch.cat([f(Batch(x=part.to(self.device))).float().cpu() for part in torch.split(x, BLOCK)])
 
 
 def reason_not(dataset: Dataset) -> str:
@@ -64,7 +64,7 @@ def reason_not(dataset: Dataset) -> str:
     label = dataset.spec.given.get(TARGET)
     if FAMILY not in catalog.entries("families"):
         return f"there is no family '{FAMILY}'"
-    return "" if label is not None and label.vocab and not label.shape else "this data has no labels to train a classifier on"
+    return "" if label is not None and label.vocab and len(label.shape) < 2 else "this data has no labels to train a classifier on"
 
 
 def plan_for(settings: Any, dataset: Dataset) -> Recipe:
@@ -124,7 +124,7 @@ def measured(judge: Judge, dataset: Dataset) -> dict[str, float]:
     test = dataset.test.batch(0, len(dataset.test))
     with noise.stream("judge"):
         x = dataset.train.batch(0, SPREAD).x
-    right = (judge.predict(test.x).argmax(1) == test.given[TARGET]).double().mean().item()
+    right = (judge.predict(test.x).argmax(-1) == test.given[TARGET]).double().mean().item()
     spread = {f"spread_{name}": float(judge.group(name, x).var(0).sum().sqrt()) or 1.0 for name in GROUPS}
     return {"test_accuracy": right, **spread}
 

@@ -16,7 +16,14 @@ IMAGE = Spec(shape=(1, 9, 8), levels=256, media="image", given={"label": Spec(sh
 ROW = Spec(shape=(3,), given={"kind": Spec(shape=(), vocab=4)})
 
 
-@pytest.mark.parametrize(("model", "spec"), [({"width": 4, "features": 8}, IMAGE), ({"width": 4, "target": "kind", "dropout": 0.0}, ROW)])
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [
+        ({"width": 4, "features": 8}, IMAGE),
+        ({"width": 4, "target": "kind", "dropout": 0.0}, ROW),
+        ({"width": 4}, Spec(shape=(3,), given={"label": Spec(shape=(2,), vocab=3)})),
+    ],
+)
 def test_battery(model, spec):
     check_family(Classifier, model, spec, steps=20)
 

@@ -3,6 +3,8 @@
 Plain convolutions with batch normalisation. `features` and `texture` are what `fd_classifier` compares.
 """
 
+import math
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -34,7 +36,7 @@ class Classifier(Model):
         super().__init__(config, spec)
         self.target = config.target
         wanted = spec.given.get(config.target)
-        if wanted is None or wanted.shape or not wanted.vocab:
+        if wanted is None or len(wanted.shape) > 1 or not wanted.vocab:
             raise GenctlError(
                 "config", f"model.target: this data has no class '{config.target}' beside x", "one of: " + ", ".join(spec.given)
             )
@@ -42,7 +44,8 @@ class Classifier(Model):
             self.trunk: nn.Module = _convolutions(spec.shape, config.width, config.features)
         else:
             self.trunk = nn.Sequential(nn.Flatten(), mlp([spec.size, 8 * config.width, config.features], "relu"))
-        self.head = nn.Linear(config.features, wanted.vocab)
+        self.said = (*wanted.shape, wanted.vocab)
+        self.head = nn.Linear(config.features, math.prod(self.said))
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer sees: (B, D)."""
@@ -57,15 +60,14 @@ class Classifier(Model):
         return out
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits (B, classes)."""
+        """Logits (B, classes), or (B, labels, classes) of several labels."""
         h = F.dropout(self.features(batch.x), self.config.dropout, self.training)
-        out: Tensor = self.head(h)
-        return out
+        return self.head(h).unflatten(1, self.said)  # type: ignore[no-any-return]
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
-        """Cross-entropy in nats."""
+        """Cross-entropy in nats a label."""
         logits, y = self.predict(batch), batch.given[self.target]
-        return Loss(F.cross_entropy(logits, y), accuracy=(logits.argmax(1) == y).float().mean())
+        return Loss(F.cross_entropy(logits.flatten(0, -2), y.flatten()), accuracy=(logits.argmax(-1) == y).float().mean())
 
 
 def _convolutions(shape: tuple[int, ...], width: int, features: int) -> nn.Module:
