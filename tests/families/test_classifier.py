@@ -21,7 +21,7 @@ ROW = Spec(shape=(3,), given={"kind": Spec(shape=(), vocab=4)})
     [
         ({"width": 4, "features": 8}, IMAGE),
         ({"width": 4, "target": "kind", "dropout": 0.0}, ROW),
-        ({"width": 4}, Spec(shape=(3,), given={"label": Spec(shape=(2,), vocab=3)})),
+        ({"width": 8, "dropout": 0.0}, Spec(shape=(3,), given={"label": Spec(shape=(2,), vocab=3)})),
     ],
 )
 def test_battery(model, spec):
