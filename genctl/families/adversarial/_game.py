@@ -20,6 +20,8 @@ from genctl.maths import adversarial, noise, ranks
 from genctl.maths.augment import KINDS, augment
 from genctl.nets.norm import spectral
 
+PayOff = Literal["minimax", "non-saturating", "hinge", "least-squares", "wasserstein", "relativistic"]
+
 
 class GameConfig(Settings):
     """The keys that all of them take."""
@@ -28,7 +30,7 @@ class GameConfig(Settings):
     """Dimensions of z."""
     conditional: bool = False
     """Draw and judge given the class label: one-hot beside z; the critic projects it on its features."""
-    loss: Literal["minimax", "non-saturating", "hinge", "least-squares", "wasserstein", "relativistic"] = "non-saturating"
+    loss: PayOff = "non-saturating"
     """The game's pay-off."""
     n_critic: int = Field(1, ge=1, le=100)
     """The critic's turns in a step."""

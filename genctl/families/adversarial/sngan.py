@@ -5,7 +5,6 @@ Miyato et al. 2018, https://arxiv.org/abs/1802.05957 (networks: figure 8 and tab
 """
 
 import math
-from typing import Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from genctl.contract import Spec
 from genctl.errors import GenctlError
-from genctl.families.adversarial._game import Game, GameConfig, halvings
+from genctl.families.adversarial._game import Game, GameConfig, PayOff, halvings
 from genctl.nets.conv import Crop
 from genctl.nets.norm import BatchNorm
 
@@ -24,7 +23,7 @@ class SNGAN(Game):
     kinds = frozenset({"image"})
 
     class Config(GameConfig):
-        loss: Literal["minimax", "non-saturating", "hinge", "least-squares", "wasserstein", "relativistic"] = "hinge"
+        loss: PayOff = "hinge"
         """The game's pay-off."""
         spectral: bool = True
         """Every layer of the critic divided by its largest singular value."""

@@ -4,7 +4,6 @@ Karras et al. 2020, https://arxiv.org/abs/1912.04958; augmentation: https://arxi
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from genctl import contract
 from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError
-from genctl.families.adversarial._game import Game, GameConfig
+from genctl.families.adversarial._game import Game, GameConfig, PayOff
 from genctl.maths import noise, ranks
 from genctl.nets.stylegan import Linear, Mapping, Synthesis, critic
 
@@ -37,7 +36,7 @@ class StyleGAN(Game):
         """A picture of so many pixels a side has base / side channels, but not more than `width`."""
         width: int = Field(512, ge=4, le=2048)
         """Most channels of a layer."""
-        loss: Literal["minimax", "non-saturating", "hinge", "least-squares", "wasserstein", "relativistic"] = "non-saturating"
+        loss: PayOff = "non-saturating"
         """The game's pay-off."""
         r1: float = Field(10.0, ge=0, le=10_000)
         """Weight gamma of the penalty on the critic's gradient at real examples; 0: none."""

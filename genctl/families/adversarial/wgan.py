@@ -4,10 +4,9 @@ Arjovsky, Chintala and Bottou 2017, https://arxiv.org/abs/1701.07875, by `clip_w
 https://arxiv.org/abs/1704.00028, by `gradient_penalty`, the default.
 """
 
-from typing import Literal
-
 from pydantic import Field
 
+from genctl.families.adversarial._game import PayOff
 from genctl.families.adversarial.dcgan import DCGAN
 
 
@@ -15,7 +14,7 @@ class WGAN(DCGAN):
     """The networks of dcgan, and another game: five turns of the critic for one of the generator, no batch-norm in the critic."""
 
     class Config(DCGAN.Config):
-        loss: Literal["minimax", "non-saturating", "hinge", "least-squares", "wasserstein", "relativistic"] = "wasserstein"
+        loss: PayOff = "wasserstein"
         """The game's pay-off."""
         n_critic: int = Field(5, ge=1, le=100)
         """The critic's turns in a step."""
