@@ -74,6 +74,7 @@ CASES = {
     "stylegan": Case(
         "stylegan", DIGITS, {**SMALL_STYLES, "path_every": 2, "r1_every": 3, "ada": 0.6, "ada_steps": 20, "conditional": True}
     ),
+    "pix2pix": Case("pix2pix", {"name": "shapes", "side": 16, "outline": True, "limit": 40}, {"width": 4, "patch": 1}),
     "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
     "gpt": Case("gpt", WORDS, SMALL_GPT),
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),

@@ -88,3 +88,14 @@ def test_shapes_stand_where_their_factors_say():
     for kind in range(3):
         mean = [area[(rows[:, 0] == kind) & (rows[:, 1] == size)].mean() for size in range(3)]
         assert mean[0] < mean[1] < mean[2]
+
+
+def test_outlines_are_the_edge_of_the_shape_beside_them():
+    dataset = shapes.open(shapes.Config(sizes=2, places=3, outline=True))
+    batch = dataset.train.batch(0, 10)
+    line = batch.given["source"]
+    assert dataset.spec.given["source"].shape == (1, 32, 32) and set(line.unique().tolist()) == {0.0, 1.0}
+    assert (line <= batch.x).all() and (line.sum((1, 2, 3)) < batch.x.sum((1, 2, 3))).all()
+    square = batch.given["label"] == 0
+    side = batch.x[square].sum((1, 2, 3)).sqrt()
+    assert torch.equal(line[square].sum((1, 2, 3)), 4 * side - 4)

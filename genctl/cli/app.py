@@ -22,6 +22,7 @@ from genctl.cli import (
     sample,
     score,
     train,
+    translate,
     traverse,
 )
 from genctl.errors import GenctlError, safe_text
@@ -58,6 +59,7 @@ app.command("reconstruct")(reconstruct.reconstruct)
 app.command("interpolate")(interpolate.interpolate)
 app.command("traverse")(traverse.traverse)
 app.command("impute")(impute.impute)
+app.command("translate")(translate.translate)
 app.command("score")(score.score)
 app.command("encode")(encode.encode)
 app.command("repro")(repro.repro)

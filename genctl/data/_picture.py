@@ -23,8 +23,8 @@ class Unusable(Exception):
     """Why a file gives no picture."""
 
 
-def decode(stream: IO[bytes], size: int, channels: int) -> Tensor:
-    """(C, size, size) uint8. Raises Unusable, whatever the file holds."""
+def decode(stream: IO[bytes], size: int | None, channels: int) -> Tensor:
+    """(C, size, size) uint8; size None: (C, H, W) as large as it is. Raises Unusable, whatever the file holds."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -32,7 +32,8 @@ def decode(stream: IO[bytes], size: int, channels: int) -> Tensor:
             with Image.open(stream, formats=FORMATS) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise Unusable(f"{picture.width}x{picture.height} pixels, limit {MAX_PIXELS:,}")
-                picture.draft("L" if channels == 1 else "RGB", (size, size))  # JPEG: decode near the size that is needed
+                if size:
+                    picture.draft("L" if channels == 1 else "RGB", (size, size))  # JPEG: decode near the size that is needed
                 return _convert(picture, size, channels)
     except Unusable:
         raise
@@ -44,16 +45,18 @@ def decode(stream: IO[bytes], size: int, channels: int) -> Tensor:
         raise Unusable(safe_text(str(e) or type(e).__name__, 80)) from None
 
 
-def _convert(picture: Image.Image, size: int, channels: int) -> Tensor:
+def _convert(picture: Image.Image, size: int | None, channels: int) -> Tensor:
     picture = ImageOps.exif_transpose(picture)
-    side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    square = _plain(picture).resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    if square.mode in ("LA", "RGBA"):
-        white = Image.new("RGBA", square.size, "white")
-        square = Image.alpha_composite(white, square.convert("RGBA"))
-    pixels = np.asarray(square.convert("L" if channels == 1 else "RGB"))
-    return torch.from_numpy(pixels.copy()).view(size, size, channels).permute(2, 0, 1).contiguous()
+    whole = _plain(picture)
+    if size:
+        side = min(picture.size)
+        left, top = (picture.width - side) / 2, (picture.height - side) / 2
+        whole = whole.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    if whole.mode in ("LA", "RGBA"):
+        white = Image.new("RGBA", whole.size, "white")
+        whole = Image.alpha_composite(white, whole.convert("RGBA"))
+    pixels = np.asarray(whole.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(pixels.copy()).view(*pixels.shape[:2], channels).permute(2, 0, 1).contiguous()
 
 
 def _plain(picture: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -31,6 +32,8 @@ class Config(DataConfig):
     """How many sizes, from a sixth to a third of the picture across."""
     places: int = Field(12, ge=2, le=64)
     """How many places along each axis."""
+    outline: bool = False
+    """Beside each picture its outline as a picture `source`: pairs to learn translation from."""
 
 
 def draw(kind: Tensor, radius: Tensor, x: Tensor, y: Tensor, side: int) -> Tensor:
@@ -52,10 +55,13 @@ def open(config: Config) -> Dataset:
     step = (config.side - 2 * margin) / (config.places - 1)
     x = draw(kind, radius, margin + step * column, margin + step * row, config.side)
     beside = dict(zip(axes, (kind, size, column, row), strict=True))
+    names = {"label": list(FIGURES)}
+    given = {k: Spec(shape=(), vocab=n, codec={"names": names[k]} if k in names else {}) for k, n in axes.items()}
+    if config.outline:
+        beside["source"] = x + F.max_pool2d(-x, 3, 1, 1)  # less what is left when a pixel is taken off all round
+        given["source"] = Spec(shape=(1, config.side, config.side), levels=2, media="image")
     tenth = len(x) // 10
     cuts = {"valid": slice(0, tenth), "test": slice(tenth, 2 * tenth), "train": slice(2 * tenth, None)}
     parts = {name: tensors(x[cut], {k: v[cut] for k, v in beside.items()}) for name, cut in cuts.items()}
-    names = {"label": list(FIGURES)}
-    given = {k: Spec(shape=(), vocab=n, codec={"names": names[k]} if k in names else {}) for k, n in axes.items()}
     spec = Spec(shape=(1, config.side, config.side), levels=2, given=given, media="image")
     return Dataset(spec, parts["train"].first(config.limit), parts["valid"], parts["test"])

@@ -48,10 +48,11 @@ class Layer(nn.Module):
             up, link = up + first, link + second
         return gate(up), link
 
-    def pixel(self, h: Tensor, link: Tensor) -> Tensor:
-        """One column: h (n, back + 1, C) up to and with this pixel, link (n, 2C); the new h (n, C)."""
-        across = torch.addmm(link, h.flatten(1), self.horizontal.weight.T)
-        return h[:, -1] + F.linear(gate(across), self.out.weight.flatten(1), self.out.bias)
+    def pixel(self, h: Tensor, seen: Tensor, link: Tensor) -> Tensor:
+        """One column: h (n, C), the last columns and it in a row, seen (n, (back + 1) C), and link (n, 2C); the new h (n, C)."""
+        across = torch.addmm(link, seen, self.horizontal.weight.T)
+        across[:, : h.shape[1]].tanh_()  # with glu the gate in two operations: a pixel costs as much as it has
+        return F.linear(F.glu(across, 1), self.out.weight.flatten(1), self.out.bias).add_(h)
 
 
 class GatedPixelCNN(nn.Module):
@@ -98,7 +99,7 @@ class GatedPixelCNN(nn.Module):
             "image": w.new_zeros(n, w.shape[1], self.reach + 1, width),  # the last rows of the picture, all but the current one
             "now": w.new_zeros(n, w.shape[1], width + self.reach + 1),  # the current row, behind `reach + 1` zeros
             "rows": w.new_zeros(n, deep, self.channels, self.back, width),  # the last rows of each vertical layer's input
-            "columns": w.new_zeros(n, deep, self.back, self.channels),  # the last columns of each horizontal layer's input
+            "columns": w.new_zeros(n, deep, self.back * self.channels),  # the last columns of each horizontal layer's input
             "links": w.new_zeros(n, width, deep, 2 * self.channels),  # what the vertical stack tells the current row
         }
         return self.row(kept if label is None else {**kept, "label": label})
@@ -121,9 +122,9 @@ class GatedPixelCNN(nn.Module):
         h = F.linear(window.flatten(1), self.beside.weight.flatten(1), self.beside.bias)
         columns = []
         for layer, before, link in zip(self.layers, kept["columns"].unbind(1), kept["links"][:, column].unbind(1), strict=True):
-            seen = torch.cat([before, h[:, None]], 1)
-            columns.append(seen[:, 1:])
-            h = layer.pixel(seen, link)  # type: ignore[operator]
+            seen = torch.cat([before, h], 1)
+            columns.append(seen[:, self.channels :])
+            h = layer.pixel(h, seen, link)  # type: ignore[operator]
         out = F.relu(F.linear(F.relu(h), self.hidden.weight.flatten(1), self.hidden.bias))
         out = F.linear(out, self.last.weight.flatten(1), self.last.bias)
         return out, {**kept, "columns": torch.stack(columns, 1)} if columns else kept

@@ -1,0 +1,30 @@
+"""EmojiTwo: 1,403 emoji of 64x64 pixels in colour, each beside its line drawing.
+
+The EmojiTwo project, https://github.com/EmojiTwo/emojitwo (CC BY 4.0), in one zip with the folders `color` and `bw`. The split is that of
+`pairs`: of the sorted codes every tenth is a test pair.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from genctl.data import Dataset, DataConfig, find, pairs
+
+FILE = "emojitwo64.zip"
+
+
+class Config(DataConfig):
+    name: Literal["emojitwo"] = "emojitwo"
+    """Emoji beside their line drawings."""
+    size: int = Field(64, ge=8, le=64)
+    """Pixels a side."""
+    flip: bool = False
+    """Mirror training pairs left to right at random, both alike."""
+
+
+def open(config: Config) -> Dataset:
+    """Raises GenctlError: no-input, permission, data-format, data-empty, data-bad, limit."""
+    place = find("emojitwo", config.path, FILE)
+    path = place / FILE if (place / FILE).exists() else place
+    plain = config.model_dump(exclude={"name", "path"})
+    return pairs.open(pairs.Config(path=str(path), source="bw", target="color", source_channels=1, **plain))
