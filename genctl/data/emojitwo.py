@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from genctl.data import Dataset, DataConfig, find, pairs
+from genctl.data import DataConfig, Dataset, find, pairs
 
 FILE = "emojitwo64.zip"
 

@@ -54,6 +54,7 @@ GENERATOR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "wasserstein": lambda real, fake: -fake.mean(),
     "relativistic": lambda real, fake: F.softplus(real - fake).mean(),
 }
+SHIFTLESS = frozenset({"wasserstein", "relativistic"})  # where only differences of logits count, so that the last layer needs no bias
 PAIRED = frozenset({"relativistic"})  # where the generator's half looks at real examples too
 
 

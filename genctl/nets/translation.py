@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genctl.maths import noise
+
 
 class Norm(nn.Module):
     """Each channel of each picture (B, C, H, W) to mean 0 and deviation 1, then scaled; a single pixel is let pass.
@@ -35,10 +37,17 @@ class UNet(nn.Module):
     def __init__(self, a: int, b: int, width: int, depth: int, dropout: float) -> None:
         super().__init__()
         widths = [min(width * 2**k, 8 * width) for k in range(depth)]
-        self.down = nn.ModuleList([nn.Conv2d(m, n, 4, stride=2, padding=1) for m, n in itertools.pairwise([a, *widths])])
+        self.down = nn.ModuleList(
+            [nn.Conv2d(m, n, 4, stride=2, padding=1, bias=k in (0, depth - 1)) for k, (m, n) in enumerate(itertools.pairwise([a, *widths]))]
+        )
         ups = [*reversed(widths[:-1]), b]
         before = [widths[-1], *(2 * w for w in ups[:-1])]
-        self.up = nn.ModuleList([nn.ConvTranspose2d(m, n, 4, stride=2, padding=1) for m, n in zip(before, ups, strict=True)])
+        self.up = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(m, n, 4, stride=2, padding=1, bias=k == depth - 1)
+                for k, (m, n) in enumerate(zip(before, ups, strict=True))
+            ]
+        )
         self.norm_down = nn.ModuleList([Norm(w) for w in widths[1:-1]])
         self.norm_up = nn.ModuleList([Norm(w) for w in ups[:-1]])
         self.depth, self.dropout = depth, dropout
@@ -58,7 +67,7 @@ class UNet(nn.Module):
             if k < self.depth - 1:
                 x = self.norm_up[k](x)
                 if self.dropout and drop and k < self.depth // 2:
-                    x = F.dropout(x, self.dropout)
+                    x = x * (noise.rand(*x.shape, device=x.device) >= self.dropout) / (1 - self.dropout)
                 x = torch.cat([x, kept[self.depth - 2 - k]], 1)
         return x[:, :, :height, :width]
 
@@ -66,13 +75,14 @@ class UNet(nn.Module):
 class Patches(nn.Module):
     """(B, a, H, W) -> (B, H', W') logits, one a patch: after `halvings` strided convolutions a patch is 70 pixels wide for three."""
 
-    def __init__(self, a: int, width: int, halvings: int) -> None:
+    def __init__(self, a: int, width: int, halvings: int, bias: bool = True) -> None:
         super().__init__()
         widths = [min(width * 2**k, 8 * width) for k in range(halvings + 1)]
         layers: list[nn.Module] = []
         for k, (m, n) in enumerate(itertools.pairwise([a, *widths])):
-            layers += [nn.Conv2d(m, n, 4, stride=2 if k < halvings else 1, padding=1), *([Norm(n)] if k else []), nn.LeakyReLU(0.2)]
-        self.net = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1))
+            conv = nn.Conv2d(m, n, 4, stride=2 if k < halvings else 1, padding=1, bias=k == 0)
+            layers += [conv, *([Norm(n)] if k else []), nn.LeakyReLU(0.2)]
+        self.net = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1, bias=bias))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x)[:, 0]

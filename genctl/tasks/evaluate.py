@@ -95,17 +95,27 @@ class Desk:
             x, note = readback.read(self.ask.samples, self.dataset.spec, n)
             return x, {"checkpoint": note.get("checkpoint"), "family": note.get("family")}
         assert self.sampler
-        n, start = n or SAMPLES, time.monotonic()
+        given = self.beside(n or SAMPLES)
+        n, start = min(map(len, given.values())) if given else n or SAMPLES, time.monotonic()
         self.say(f"drawing {n:,} samples ...")
         draw = self.sampler.draw(self.ask.draw)
         pieces, said = [], start
-        for piece in self.sampler.stream(n, self.ask.seed, draw=draw):
+        for piece in self.sampler.stream(n, self.ask.seed, given, draw):
             pieces.append(piece)
             if time.monotonic() - said > 15:
                 said = time.monotonic()
                 self.say(f"drawn {sum(map(len, pieces)):,} of {n:,}, {said - start:.0f} s")
         self.say(f"drew {n:,} samples in {time.monotonic() - start:.0f} s")
         return torch.cat(pieces), {"draw": draw.model_dump(mode="json")}
+
+    def beside(self, n: int) -> dict[str, Tensor]:
+        """For a model that needs more than a class to draw from: what stands beside n examples of the split, or all there are."""
+        assert self.sampler
+        kinds = {k: self.sampler.spec.given[k] for k in self.sampler.model.conditions}
+        if all(s.vocab and not s.shape for s in kinds.values()):
+            return {}
+        batch = self.some(self.split, n)
+        return {k: batch.given[k] for k in kinds}
 
     def some(self, split: Split, n: int) -> Batch:
         """n examples of a split: all in their order, or n of them by a fixed permutation."""

@@ -106,7 +106,11 @@ class Sampler:
             if name not in out and not spec.shape and spec.vocab:
                 out[name] = torch.arange(n) % spec.vocab
             elif name not in out:
-                raise GenctlError("usage", f"this model needs '{name}' to sample", f"--given FILE.npz with an array '{name}'")
+                raise GenctlError(
+                    "usage",
+                    f"this model needs '{name}' to sample",
+                    f"--given FILE.npz with an array '{name}'" + (", or genctl translate" if spec.media == "image" else ""),
+                )
         return out
 
     def label(self, value: str) -> dict[str, Tensor]:

@@ -26,12 +26,12 @@ def counterpart(sampler: Sampler, to: str) -> tuple[Callable[[Tensor, Draw], Ten
     if tuple(model.conditions) == ("source",):
         if to:
             raise GenctlError("usage", f"--to {safe_text(to)}: this model knows one way only", "leave out --to")
-        return (lambda x, draw: model.sample(len(x), draw, {"source": x})), model.spec.given["source"].shape[0]
+        return (lambda x, draw: model.sample(len(x), draw, {"source": x})), sampler.spec.given["source"].shape[0]
     if isinstance(model, Translate):
-        ways = [*model.spec.given] if model.spec.given else []
+        ways = list(sampler.spec.given)
         if to and to not in ways:
             raise GenctlError("usage", f"--to {safe_text(to)}: expected one of {', '.join(ways)}")
-        return (lambda x, draw: model.translate(Batch(x=x), to or ways[0], draw)), model.spec.shape[0]
+        return (lambda x, draw: model.translate(Batch(x=x), to or ways[0], draw)), sampler.spec.shape[0]
     raise GenctlError("power", f"family '{sampler.recipe.family}' does not translate pictures", "genctl list powers")
 
 
@@ -84,7 +84,9 @@ def pictures(path: Path) -> list[Path]:
     return found
 
 
-def translate(sampler: Sampler, source: Path, to: str, tile: int, overlap: int, draw: Draw, seed: int, out: Path, say: Say) -> dict[str, Any]:
+def translate(
+    sampler: Sampler, source: Path, to: str, tile: int, overlap: int, draw: Draw, seed: int, out: Path, say: Say
+) -> dict[str, Any]:
     """Every picture as OUT/NAME.png, and OUT/sheet.png; unreadable ones are named and left out.
 
     Raises GenctlError (power, usage, no-input, data-bad, out-...).

@@ -75,7 +75,7 @@ class Game(Family):
 
     def verdict(self, features: int) -> nn.Linear:
         """The critic's last layer; where only differences of logits count it has no bias."""
-        return nn.Linear(features, 1, bias=self.config.loss not in ("relativistic", "wasserstein"))
+        return nn.Linear(features, 1, bias=self.config.loss not in adversarial.SHIFTLESS)
 
     def ready(self) -> None:
         """What the networks get once they stand: a vector a class, spectral norms, changes of what the critic sees."""

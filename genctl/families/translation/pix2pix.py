@@ -12,7 +12,7 @@ from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
 from genctl.families.adversarial._game import PayOff
-from genctl.maths import adversarial, noise
+from genctl.maths import adversarial
 from genctl.nets.translation import Patches, UNet
 
 
@@ -45,7 +45,8 @@ class Pix2Pix(Family):
         self.conditions = ("source",)
         depth = config.depth or max(2, min(spec.shape[1:]).bit_length() - 2)
         self.generator = UNet(source.shape[0], spec.shape[0], config.width, depth, config.dropout)
-        self.critic = Patches(source.shape[0] + spec.shape[0], config.width, config.patch) if config.adversarial else None
+        bias = config.loss not in adversarial.SHIFTLESS
+        self.critic = Patches(source.shape[0] + spec.shape[0], config.width, config.patch, bias) if config.adversarial else None
 
     def draw(self, source: Tensor, drop: bool = True) -> Tensor:
         """(B, C, H, W) in [0, 1], of any height and width."""
@@ -88,9 +89,11 @@ class Pix2Pix(Family):
         generator = Player(name="generator", params=list(self.generator.parameters()), loss=self.generator_loss)
         if self.critic is None:
             return [Stage(name="train", players=[generator])]
-        return [Stage(name="game", players=[Player(name="critic", params=list(self.critic.parameters()), loss=self.critic_loss), generator])]
+        return [
+            Stage(name="game", players=[Player(name="critic", params=list(self.critic.parameters()), loss=self.critic_loss), generator])
+        ]
 
     def sample(self, n: int, draw: contract.Draw, given: Given | None = None) -> Tensor:
-        """The counterpart of each source, (n, C, H, W), of the sources' own height and width; for binary data drawn from what is said."""
+        """The counterpart of each source, (n, C, H, W), of the sources' own height and width; for binary data the nearer of its two values."""
         x = self.draw((given or {})["source"])
-        return noise.bernoulli(x) if self.spec.levels == 2 else x
+        return (x > 0.5).float() if self.spec.levels == 2 else x
