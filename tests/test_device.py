@@ -19,7 +19,7 @@ from genctl.errors import GenctlError
 from genctl.maths import noise, sampling
 from genctl.training import loop
 from genctl.training.ema import EMA
-from tests.battery import draw, fake
+from tests.battery import draw, fake, few
 from tests.cases import CASES, case, every_case
 
 LIST = Path(__file__).parent / "mps_ops.txt"
@@ -75,7 +75,7 @@ def watched(name: str) -> Watch:
                 model.predict(batch)
             if hasattr(model, "impute"):
                 batch.mask = torch.arange(spec.size).view(1, *spec.shape).expand_as(batch.x) < spec.size // 2
-                model.impute(batch, type(model).Draw())
+                model.impute(batch, few(type(model)))
     return watch
 
 
