@@ -22,7 +22,7 @@ def gaussian(n: int, d: int, seed: int, shift: float = 0.0, scale: float = 1.0) 
 @pytest.mark.parametrize("name", catalog.entries("metrics"))
 def test_every_metric_says_what_it_needs(name):
     metric = metrics.load(name)
-    assert {"samples", "train", "features", "predict", "likelihood", "codes", "log_prob", "truth", "labels", "fit"} >= metric.NEEDS
+    assert {"samples", "train", "features", "predict", "likelihood", "codes", "log_prob", "truth", "labels", "fit", "pairs"} >= metric.NEEDS
     assert metric.EXTRACTOR in ("", "inception", "classifier", "best")
     assert metric.HIGHER in (True, False, None)
     assert catalog.entry("metrics", name).summary.endswith(".")
@@ -294,3 +294,28 @@ def test_discrete_samples_are_scored_against_the_floor_of_the_truth():
     noise = torch.randint(2, (5000, 1, 3, 3), generator=torch.Generator().manual_seed(0)).float()
     bad = truth.measure(Case(spec=spec, reference=Batch(x=bars.draw(10, 0)), samples=noise, truth=bars))
     assert abs(bad.value - (1 - 14 / 512)) < 0.02
+
+
+# --- likeness ---
+
+
+def test_likeness_of_pictures_whose_distance_is_known():
+    from genctl.maths import likeness
+
+    x = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.8
+    assert torch.allclose(likeness.psnr(x, x + 0.1), torch.tensor(20.0).double(), atol=1e-4)
+    assert torch.allclose(likeness.ssim(x, x), torch.ones(3).double())
+    flat = torch.full((1, 1, 16, 16), 0.25)
+    expected = (2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4)  # without variance only the means count
+    assert likeness.ssim(flat, flat + 0.5).item() == pytest.approx(expected, rel=1e-6)
+    assert likeness.ssim(x, 1 - x).max() < 0.2
+
+
+def test_psnr_stands_beside_that_of_doing_nothing():
+    from genctl.metrics import psnr
+
+    y = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    spec = Spec(shape=(3, 16, 16), levels=256, media="image", given={"source": Spec(shape=(1, 16, 16), levels=256)})
+    pairs = Batch(x=y, given={"source": torch.zeros(4, 1, 16, 16)})
+    found = psnr.measure(Case(spec=spec, reference=pairs, samples=(y - 0.1).abs(), pairs=pairs))
+    assert found.value > 19.9 and found.fields["l1"] < 0.1001 < found.fields["copy_l1"] and found.fields["copy_psnr"] < 6

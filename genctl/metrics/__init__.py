@@ -1,7 +1,7 @@
 """What a metric is: a file with `NEEDS`, `EXTRACTOR` and `measure(case) -> Score`. It sees tensors and Specs, nothing else.
 
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
-samples, labels (that they were asked for), train, features, predict (class probabilities), fit (a classifier), likelihood (of held-out
+samples, labels (that they were asked for), pairs (that they were drawn from), train, features, predict (class probabilities), fit (a classifier), likelihood (of held-out
 data), log_prob (of anything), codes (of held-out data), truth.
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
@@ -80,6 +80,7 @@ class Case:
     reference: Batch
     samples: Tensor | None = None
     labels: Tensor | None = None  # the classes (n,) that samples were asked for
+    pairs: Batch | None = None  # the held-out examples whose `given` the samples were drawn from, one each
     train: Tensor | None = None
     train_labels: Tensor | None = None
     extractor: Extractor | None = None

@@ -95,8 +95,9 @@ class Desk:
             x, note = readback.read(self.ask.samples, self.dataset.spec, n)
             return x, {"checkpoint": note.get("checkpoint"), "family": note.get("family")}
         assert self.sampler
-        given = self.beside(n or SAMPLES)
-        n, start = min(map(len, given.values())) if given else n or SAMPLES, time.monotonic()
+        pairs = self.pairs(n or SAMPLES)
+        given = {k: pairs.given[k] for k in self.sampler.model.conditions} if pairs else None
+        n, start = len(pairs) if pairs else n or SAMPLES, time.monotonic()
         self.say(f"drawing {n:,} samples ...")
         draw = self.sampler.draw(self.ask.draw)
         pieces, said = [], start
@@ -108,14 +109,11 @@ class Desk:
         self.say(f"drew {n:,} samples in {time.monotonic() - start:.0f} s")
         return torch.cat(pieces), {"draw": draw.model_dump(mode="json")}
 
-    def beside(self, n: int) -> dict[str, Tensor]:
-        """For a model that needs more than a class to draw from: what stands beside n examples of the split, or all there are."""
-        assert self.sampler
-        kinds = {k: self.sampler.spec.given[k] for k in self.sampler.model.conditions}
-        if all(s.vocab and not s.shape for s in kinds.values()):
-            return {}
-        batch = self.some(self.split, n)
-        return {k: batch.given[k] for k in kinds}
+    def pairs(self, n: int) -> Batch | None:
+        """For a model that needs more than a class to draw from: n examples of the split, or all there are, to draw from."""
+        conditions = self.sampler.model.conditions if self.sampler else ()
+        kinds = [self.dataset.spec.given[k] for k in conditions]
+        return None if all(s.vocab and not s.shape for s in kinds) else self.some(self.split, n)
 
     def some(self, split: Split, n: int) -> Batch:
         """n examples of a split: all in their order, or n of them by a fixed permutation."""
@@ -290,6 +288,10 @@ class Desk:
             made |= classes
         if "fit" in needs:
             made["fit"] = self.fit
+        if "pairs" in needs:
+            made["pairs"] = self.pairs(self.ask.n or SAMPLES)
+            if made["pairs"] is None:
+                return Score(value=None, reason="these samples are not drawn from the sources of held-out pairs").plain()
         if "codes" in needs:
             if self.sampler is None:
                 return Score(value=None, reason="samples alone have no codes: give --ckpt").plain()
