@@ -93,9 +93,12 @@ class Game(Family):
 
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
         """G(z): (B, *shape) in the data's scale."""
-        label = [F.one_hot(given["label"], self.classes).float()] if given and self.classes else []
-        out: Tensor = self.generator(torch.cat([code, *label], 1))
+        out: Tensor = self.generator(self.labelled_code(code, given))
         return torch.sigmoid(out) if self.spec.levels else out
+
+    def labelled_code(self, code: Tensor, given: Given | None) -> Tensor:
+        """z and the label one-hot behind it: (B, latent + classes)."""
+        return torch.cat([code, F.one_hot(given["label"], self.classes).float()], 1) if given and self.classes else code
 
     def features(self, x: Tensor) -> Tensor:
         """(B, F) of the critic's last layer but one."""

@@ -6,7 +6,6 @@ Karras et al. 2020, https://arxiv.org/abs/1912.04958; augmentation: https://arxi
 import math
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -73,8 +72,7 @@ class StyleGAN(Game):
 
     def styles(self, code: Tensor, given: Given | None) -> Tensor:
         """w (B, D)."""
-        label = [F.one_hot(given["label"], self.classes).float()] if given and self.classes else []
-        out: Tensor = self.mapping(torch.cat([code, *label], 1))
+        out: Tensor = self.mapping(self.labelled_code(code, given))
         return out
 
     def draw(self, w: Tensor) -> Tensor:
