@@ -61,13 +61,13 @@ def open(config: Config) -> Dataset:
     """Raises GenctlError: no-input, permission, data-format, data-empty, data-bad, limit."""
     source = find("images", config.path, "pictures")
     with ExitStack() as stack:
-        found = list(_in_folder(source) if source.is_dir() else _in_zip(stack.enter_context(open_zip(source))))
-        items, others = _wanted(found, config.folder)
+        found = list(in_folder(source) if source.is_dir() else in_zip(stack.enter_context(open_zip(source))))
+        items, others = chosen(found, config.folder)
         if len(items) * config.channels * config.size**2 > MAX_BYTES:
             raise GenctlError(
                 "limit", f"{safe_text(source)}: {len(items):,} pictures of {config.size} pixels do not fit", "a smaller data.size"
             )
-        x, kept, bad = _read(items, config)
+        x, kept, bad = decoded(items, config)
     if not kept:
         many = sum(others.values())
         kinds = ", ".join(f"{safe_text(k, 12) or 'no suffix'} {v}" for k, v in others.most_common(5))
@@ -85,7 +85,7 @@ def open(config: Config) -> Dataset:
 # --- where the pictures are ---
 
 
-def _in_folder(root: Path) -> Iterator[Item]:
+def in_folder(root: Path) -> Iterator[Item]:
     """Regular files, in an order that does not depend on the file system; links to folders are not followed."""
     count = 0
     for folder, below, names in os.walk(root):
@@ -103,12 +103,12 @@ def _in_folder(root: Path) -> Iterator[Item]:
                 yield Item(PurePosixPath(path.relative_to(root).as_posix()), lambda path=path: path.open("rb"))  # type: ignore[misc]
 
 
-def _in_zip(archive: zipfile.ZipFile) -> Iterator[Item]:
+def in_zip(archive: zipfile.ZipFile) -> Iterator[Item]:
     for member in files(archive):
         yield Item(PurePosixPath(member.filename), lambda member=member: archive.open(member))  # type: ignore[misc]
 
 
-def _wanted(items: list[Item], folder: str) -> tuple[list[Item], Counter[str]]:
+def chosen(items: list[Item], folder: str) -> tuple[list[Item], Counter[str]]:
     """The pictures, by name, and how many files of each other suffix there are."""
     inside = PurePosixPath(folder) if folder else None
     here = sorted((i for i in items if inside is None or inside in i.place.parents), key=lambda i: str(i.place))
@@ -127,7 +127,7 @@ def _beneath(parents: list[PurePosixPath]) -> list[tuple[str, ...]]:
 # --- from files to splits ---
 
 
-def _read(items: list[Item], config: Config) -> tuple[Tensor, list[Item], list[str]]:
+def decoded(items: list[Item], config: Config) -> tuple[Tensor, list[Item], list[str]]:
     """(pictures (N, C, S, S), their items, what was wrong with the others)."""
     pictures, kept, bad = [], [], []
     for item in items:

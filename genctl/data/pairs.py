@@ -43,7 +43,7 @@ def open(config: Config) -> Dataset:
     """x: the target; `source` beside it. Raises GenctlError: no-input, permission, data-format, data-empty, data-bad, limit."""
     root = find("pairs", config.path, "two folders of pictures")
     with ExitStack() as stack:
-        items = list(images._in_folder(root) if root.is_dir() else images._in_zip(stack.enter_context(open_zip(root))))
+        items = list(images.in_folder(root) if root.is_dir() else images.in_zip(stack.enter_context(open_zip(root))))
         source, target = (
             _read(items, images.Config(path=config.path, folder=folder, size=config.size, channels=c, max_bad=config.max_bad))
             for folder, c in ((config.source, config.source_channels), (config.target, config.channels))
@@ -68,10 +68,10 @@ def open(config: Config) -> Dataset:
 
 def _read(items: list[images.Item], config: images.Config) -> dict[str, Tensor]:
     """Name without suffix -> (C, S, S) bytes."""
-    wanted, _ = images._wanted(items, config.folder)
+    wanted, _ = images.chosen(items, config.folder)
     if not wanted:
         raise GenctlError("data-empty", f"no pictures in the folder '{safe_text(config.folder)}' of {safe_text(config.path)}")
-    x, kept, bad = images._read(wanted, config)
+    x, kept, bad = images.decoded(wanted, config)
     if len(bad) > max(1, config.max_bad * len(wanted)):
         what = f"{safe_text(config.folder)}: {len(bad)} of {len(wanted)} pictures are unreadable: {'; '.join(bad[:5])}"
         raise GenctlError("data-bad", what, "mend or remove them, or raise data.max_bad")
