@@ -284,6 +284,15 @@ def validate(tree: Tree, cls: type[M]) -> M | None:
         return None
 
 
+def inner(cls: type[M], plain: Any, what: str) -> M:
+    """A tree inside a section, whose own class is known only by its name. Raises GenctlError (config) that begins each line with `what`."""
+    try:
+        return cls.model_validate(plain, strict=False)
+    except ValidationError as e:
+        said = [f"{what}: {'.'.join(map(str, m['loc']))}: {m['msg']}" for m in e.errors(include_url=False)]
+        raise GenctlError("config", [safe_text(line) for line in said]) from None
+
+
 def _written(value: Any, key: Key) -> bool:
     for part in key:
         inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int) and part < len(value)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 
-from genctl import catalog
+from genctl import catalog, config
 from genctl.config import Settings
-from genctl.errors import GenctlError, safe_text
+from genctl.errors import GenctlError
 
 Given = Mapping[str, Tensor]  # what stands beside x, by name; every name has a Spec in `spec.given`
 
@@ -190,11 +190,7 @@ class Part(Settings):
     def build(self, spec: Spec) -> Model:
         """The inner model; its weights come from `path` on a fresh start, and from the outer checkpoint later."""
         cls = catalog.family(self.family)
-        try:
-            settings = cls.Config.model_validate(self.model, strict=False)
-        except ValidationError as e:
-            said = [f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in e.errors(include_url=False)]
-            raise GenctlError("config", [f"model inside the model, {self.family}: {safe_text(line)}" for line in said]) from None
+        settings = config.inner(cls.Config, self.model, f"model inside the model, {self.family}")
         model: Model = cls(settings, Spec.from_json(self.spec) if self.spec else spec)
         model.weights_from = self.path
         return model

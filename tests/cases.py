@@ -17,6 +17,9 @@ PLANE = {"name": "toy2d", "count": 40}
 WORDS = {"name": "grammar", "count": 40}
 WINE = {"name": "wine", "label": "", "limit": 40}
 
+SPOILED = {"name": "spoiled", "of": {"name": "digits"}, "scale": 2, "limit": 40}
+UNPAIRED = {"name": "unpaired", "of": {"name": "digits"}, "only": [0, 1, 2, 3, 4], "other_only": [5, 6, 7, 8, 9], "limit": 40}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -75,6 +78,11 @@ CASES = {
         "stylegan", DIGITS, {**SMALL_STYLES, "path_every": 2, "r1_every": 3, "ada": 0.6, "ada_steps": 20, "conditional": True}
     ),
     "pix2pix": Case("pix2pix", {"name": "shapes", "side": 16, "outline": True, "limit": 40}, {"width": 4, "patch": 1}),
+    "srgan": Case("srgan", SPOILED, {"width": 4, "blocks": 1, "pixels": 0.5, "critic": 4}),
+    "srgan-norm": Case("srgan", {**SPOILED, "scale": 1, "noise": 0.1}, {"width": 4, "blocks": 1, "norm": True, "distance": "l2"}),
+    "cyclegan": Case("cyclegan", UNPAIRED, {"width": 4, "blocks": 1, "critic": 4, "patch": 1, "pool": 16}),
+    "style": Case("style", UNPAIRED, {"random_width": 4}),
+    "style-network": Case("style", UNPAIRED, {"way": "network", "random_width": 4, "width": 4, "blocks": 1, "look": 0.3}),
     "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
     "gpt": Case("gpt", WORDS, SMALL_GPT),
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),

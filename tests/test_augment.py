@@ -32,7 +32,9 @@ def measure(x: torch.Tensor, label: torch.Tensor) -> Score:
     real, known = made(600, 1)
     test, truth = made(900, 2)
     reference = Batch(x=test, given={"label": truth})
-    return cas.measure(Case(spec=SPEC, reference=reference, samples=x, labels=label, train=real, train_labels=known, fit=nearest_mean))
+    return cas.measure(
+        Case(spec=SPEC, reference=reference, samples=x, labels=label, train=real, train_given={"label": known}, fit=nearest_mean)
+    )
 
 
 def test_samples_like_the_data_teach_as_much_as_the_data():

@@ -22,7 +22,20 @@ def gaussian(n: int, d: int, seed: int, shift: float = 0.0, scale: float = 1.0) 
 @pytest.mark.parametrize("name", catalog.entries("metrics"))
 def test_every_metric_says_what_it_needs(name):
     metric = metrics.load(name)
-    assert {"samples", "train", "features", "predict", "likelihood", "codes", "log_prob", "truth", "labels", "fit", "pairs"} >= metric.NEEDS
+    assert {
+        "samples",
+        "train",
+        "features",
+        "predict",
+        "likelihood",
+        "codes",
+        "log_prob",
+        "truth",
+        "labels",
+        "fit",
+        "pairs",
+        "whole",
+    } >= metric.NEEDS
     assert metric.EXTRACTOR in ("", "inception", "classifier", "best")
     assert metric.HIGHER in (True, False, None)
     assert catalog.entry("metrics", name).summary.endswith(".")

@@ -3,15 +3,16 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from genctl import catalog, config
 from genctl.config import Settings
 from genctl.contract import Batch, Spec
 from genctl.errors import GenctlError, safe_text
@@ -71,10 +72,20 @@ class Dataset:
     test: Split
     truth: Truth | None = None
     notes: tuple[str, ...] = ()  # what the user should be told about it: `warning[id]: ...`
+    whole: Callable[[], Iterator[Batch]] | None = None  # test pictures as large as they are, one at a time, where splits are cut from them
 
     def split(self, name: str) -> Split:
         found: Split = getattr(self, name)
         return found
+
+
+def within(plain: dict[str, Any]) -> Dataset:
+    """The dataset that another one's settings hold, as in {name: digits}. Raises GenctlError (config, and what opening it raises)."""
+    name = plain.get("name")
+    reader = catalog.load("data", name if isinstance(name, str) else "")
+    settings = config.inner(reader.Config, plain, f"data inside the data, {safe_text(name)}")
+    found: Dataset = reader.open(settings)
+    return found
 
 
 def tensors(x: Tensor, given: dict[str, Tensor] | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x) -> Split:

@@ -129,15 +129,21 @@ def _beneath(parents: list[PurePosixPath]) -> list[tuple[str, ...]]:
 
 def decoded(items: list[Item], config: Config) -> tuple[Tensor, list[Item], list[str]]:
     """(pictures (N, C, S, S), their items, what was wrong with the others)."""
+    pictures, kept, bad = each(items, config.size, config.channels)
+    return torch.stack(pictures) if pictures else torch.empty(0), kept, bad
+
+
+def each(items: list[Item], size: int | None, channels: int) -> tuple[list[Tensor], list[Item], list[str]]:
+    """`decoded` one by one; size None: as large as they are."""
     pictures, kept, bad = [], [], []
     for item in items:
         try:
             with item.open() as stream:
-                pictures.append(decode(stream, config.size, config.channels))
+                pictures.append(decode(stream, size, channels))
             kept.append(item)
         except (Unusable, OSError, zipfile.BadZipFile) as e:
             bad.append(f"{safe_text(item.place, 60)} ({safe_text(e, 80)})")
-    return torch.stack(pictures) if pictures else torch.empty(0), kept, bad
+    return pictures, kept, bad
 
 
 def _split(config: Config, x: Tensor, folders: list[tuple[str, ...]], notes: tuple[str, ...]) -> Dataset:

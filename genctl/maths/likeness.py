@@ -1,8 +1,9 @@
 """How like one picture is to another, pixel by pixel: peak signal-to-noise ratio, structural similarity. (B, C, H, W) in [0, 1]."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from genctl.maths.filters import gaussian
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
@@ -20,9 +21,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     Gaussian windows of 11 pixels and sigma 1.5 that lie in the picture wholly; of smaller pictures, as large as fit.
     """
     size = min(WINDOW, x.shape[2], x.shape[3])
-    at = torch.arange(size, dtype=torch.float64, device=x.device) - (size - 1) / 2
-    tap = (-at.square() / (2 * SIGMA**2)).exp()
-    tap = tap / tap.sum()
+    tap = gaussian(size, SIGMA, x.double())
     kernel = (tap[:, None] * tap).expand(x.shape[1], 1, size, size)
 
     def mean(t: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
 """What a metric is: a file with `NEEDS`, `EXTRACTOR` and `measure(case) -> Score`. It sees tensors and Specs, nothing else.
 
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
-samples, labels (that they were asked for), pairs (that they were drawn from), train, features, predict (class probabilities), fit (a classifier), likelihood (of held-out
-data), log_prob (of anything), codes (of held-out data), truth.
+samples, labels (that they were asked for), pairs (that they were drawn from), whole (test pictures restored as large as they are), train,
+features, predict (class probabilities), fit (a classifier), likelihood (of held-out data), log_prob (of anything), codes (of held-out
+data), truth.
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -81,8 +82,9 @@ class Case:
     samples: Tensor | None = None
     labels: Tensor | None = None  # the classes (n,) that samples were asked for
     pairs: Batch | None = None  # the held-out examples whose `given` the samples were drawn from, one each
+    whole: Callable[[], Iterator[tuple[Tensor, Batch]]] | None = None  # drawn from the source of each test picture, and that picture
     train: Tensor | None = None
-    train_labels: Tensor | None = None
+    train_given: Mapping[str, Tensor] = field(default_factory=dict)  # what stands beside the training examples
     extractor: Extractor | None = None
     features: Callable[[str], Tensor] | None = None  # of 'samples', 'reference' or 'train': (n, D) float32
     predict: Callable[[Tensor], Tensor] | None = None  # class probabilities (n, K), (n, L, K) of L labels

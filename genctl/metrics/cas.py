@@ -24,8 +24,7 @@ def first(label: Tensor, count: int) -> Tensor:
 
 def measure(case: Case) -> Score:
     assert case.samples is not None and case.train is not None and case.fit is not None and case.labels is not None
-    x, label, train, known = case.samples, case.labels, case.train, case.train_labels
-    assert known is not None
+    x, label, train, known = case.samples, case.labels, case.train, case.train_given["label"]
     real = case.reference.given["label"]
 
     def right(x: Tensor, label: Tensor) -> Tensor:

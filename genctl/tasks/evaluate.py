@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genctl import catalog, device, metrics
-from genctl.contract import Batch
+from genctl.contract import Batch, Spec
 from genctl.data import Dataset, Split, fingerprint, tensors
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
@@ -115,6 +115,21 @@ class Desk:
         kinds = [self.dataset.spec.given[k] for k in conditions]
         return None if all(s.vocab and not s.shape for s in kinds) else self.some(self.split, n)
 
+    def whole(self) -> Callable[[], Iterator[tuple[Tensor, Batch]]] | str:
+        """Each test picture as large as it is, and what the model makes of its source; or the reason why not."""
+        sampler, pictures = self.sampler, self.dataset.whole
+        if sampler is None:
+            return "needs the model that restores the pictures: give --ckpt"
+        if pictures is None or tuple(sampler.model.conditions) != ("source",):
+            return "needs a model that restores pictures, and whole ones to restore: data such as spoiled, of photos"
+
+        def each() -> Iterator[tuple[Tensor, Batch]]:
+            draw = sampler.draw([*self.ask.draw, "chunk=1"])
+            for k, batch in enumerate(pictures()):
+                yield torch.cat(list(sampler.stream(1, noise.seed_of(self.ask.seed, k), {"source": batch.given["source"]}, draw))), batch
+
+        return each
+
     def some(self, split: Split, n: int) -> Batch:
         """n examples of a split: all in their order, or n of them by a fixed permutation."""
         rows = torch.arange(len(split)) if n >= len(split) else torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n]
@@ -139,18 +154,21 @@ class Desk:
 
     # --- classes ---
 
-    def labels(self) -> dict[str, Tensor] | str:
-        """The classes that the samples were asked for, and those of training examples; or the reason why there are none."""
+    def labels(self) -> Tensor | str:
+        """The classes that the samples were asked for, or the reason why there are none."""
         if self.sampler is None:
             return "samples alone do not say what they were asked for: give --ckpt"
         if "label" not in self.sampler.model.conditions:
             return "this model cannot be asked for a class: train it with model.conditional=true"
         n = self.ask.n or SAMPLES
-        return {"labels": self.sampler.given(n, None)["label"], "train_labels": self.train_batch.given["label"]}
+        return self.sampler.given(n, None)["label"]
 
     def fit(self, x: Tensor, label: Tensor) -> Callable[[Tensor], Tensor]:
-        """A classifier of these examples, trained as the data set's own is."""
-        data = replace(self.dataset, train=tensors(x, {judge.TARGET: label}))
+        """A classifier of these examples, trained as the data set's own is; of as many kinds as there are where the set has no labels."""
+        spec = self.dataset.spec
+        if judge.TARGET not in spec.given:
+            spec = replace(spec, given={judge.TARGET: Spec(shape=(), vocab=int(label.max()) + 1)})
+        data = replace(self.dataset, spec=spec, train=tensors(x, {judge.TARGET: label}))
         self.say(f"training a classifier on {len(x):,} examples ...")
         return judge.Judge(judge.fit(judge.plan_for(self.source[0], data), data, self.place), self.place).predict
 
@@ -282,16 +300,20 @@ class Desk:
             made["reference"] = self.memo["likelihood"]
             facts |= {"n": len(made["reference"]), "n_reference": len(made["reference"])}
         if "labels" in needs:
-            classes = self.labels()
-            if isinstance(classes, str):
-                return Score(value=None, reason=classes).plain()
-            made |= classes
+            made["labels"] = self.labels()
+            if isinstance(made["labels"], str):
+                return Score(value=None, reason=made["labels"]).plain()
         if "fit" in needs:
             made["fit"] = self.fit
         if "pairs" in needs:
             made["pairs"] = self.pairs(self.ask.n or SAMPLES)
             if made["pairs"] is None:
                 return Score(value=None, reason="these samples are not drawn from the sources of held-out pairs").plain()
+        if "whole" in needs:
+            made["whole"] = self.whole()
+            if isinstance(made["whole"], str):
+                return Score(value=None, reason=made["whole"]).plain()
+            facts |= {"n": sum(1 for _ in self.dataset.whole()), "n_reference": 0, "whole": True} if self.dataset.whole else {}
         if "codes" in needs:
             if self.sampler is None:
                 return Score(value=None, reason="samples alone have no codes: give --ckpt").plain()
@@ -302,7 +324,7 @@ class Desk:
             made["samples"], own = self.drawn
             facts |= {"n": len(made["samples"]), "samples": fingerprint(made["samples"]), **own}
         if "train" in needs:
-            made["train"] = self.train
+            made |= {"train": self.train, "train_given": self.train_batch.given}
             facts["n_floor"] = min(self.most, len(self.train))
         score = metric.measure(Case(**made))
         return {**score.plain(metric.HIGHER), "n": facts["n"], "stamp": self.stamp(facts)}

@@ -21,17 +21,23 @@ Say = Callable[[str], None]
 
 
 def counterpart(sampler: Sampler, to: str) -> tuple[Callable[[Tensor, Draw], Tensor], int]:
-    """(x, draw) -> the counterpart of pictures (B, C, H, W) in [0, 1], and C. Raises GenctlError (power, usage)."""
+    """(x, draw) -> the counterpart of pictures (B, C, H, W) in [0, 1], and C. Raises GenctlError (power, usage).
+
+    to    empty: the way that the model draws x; else what stands beside x, the way back
+    """
     model: Any = sampler.model
-    if tuple(model.conditions) == ("source",):
-        if to:
-            raise GenctlError("usage", f"--to {safe_text(to)}: this model knows one way only", "leave out --to")
-        return (lambda x, draw: model.sample(len(x), draw, {"source": x})), sampler.spec.given["source"].shape[0]
-    if isinstance(model, Translate):
-        ways = list(sampler.spec.given)
-        if to and to not in ways:
-            raise GenctlError("usage", f"--to {safe_text(to)}: expected one of {', '.join(ways)}")
-        return (lambda x, draw: model.translate(Batch(x=x), to or ways[0], draw)), sampler.spec.shape[0]
+    beside = [name for name in model.conditions if sampler.spec.given[name].kind == "image"]
+    back = list(beside) if isinstance(model, Translate) else []
+    if to and to not in back:
+        if not beside:
+            raise GenctlError("power", f"family '{sampler.recipe.family}' does not translate pictures", "genctl list powers")
+        expected = f"expected {' or '.join(back)}" if back else "this model knows one way only"
+        raise GenctlError("usage", f"--to {safe_text(to)}: {expected}", "leave out --to")
+    if to:
+        return (lambda x, draw: model.translate(Batch(x=x), to, draw)), sampler.spec.shape[0]
+    if len(beside) == len(model.conditions) == 1:
+        name = beside[0]
+        return (lambda x, draw: model.sample(len(x), draw, {name: x})), sampler.spec.given[name].shape[0]
     raise GenctlError("power", f"family '{sampler.recipe.family}' does not translate pictures", "genctl list powers")
 
 
@@ -121,7 +127,7 @@ def translate(
             made.append(folder / f"{name}.png")
             image.save_png(y[0], made[-1], {**note, "from": path.name})
             if len(before) < SHOWN:
-                before.append(_small(x))
+                before.append(_small(x if x.shape[2:] == y.shape[2:] else F.interpolate(x, size=y.shape[2:], mode="nearest")))
                 after.append(_small(y))
             say(f"{k + 1} of {len(paths)}: {safe_text(path.name)}, {x.shape[3]} x {x.shape[2]} pixels")
         if not made:
