@@ -110,9 +110,9 @@ def unpack(path: Path, sha256: str | None = None) -> tuple[Header, dict[str, Ten
 # --- a model and its file ----------------------------------------------------------------------------------------------------
 
 
-def memory_keys(model: nn.Module) -> set[str]:
-    """The names of the buffers that live in Memories."""
-    return {f"{n}.{b}" if n else b for n, m in model.named_modules() if isinstance(m, Memory) for b, _ in m.named_buffers()}
+def memory_keys(model: nn.Module) -> list[str]:
+    """The names of the buffers that live in Memories, in the order of the model: ranks gather them one after another."""
+    return [f"{n}.{b}" if n else b for n, m in model.named_modules() if isinstance(m, Memory) for b, _ in m.named_buffers()]
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

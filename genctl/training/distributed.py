@@ -80,7 +80,7 @@ class World:
         """Sums gradients over the ranks, all in one buffer a dtype."""
         if self.size == 1:
             return
-        for dtype in {g.dtype for g in grads}:
+        for dtype in dict.fromkeys(g.dtype for g in grads):  # in one order on all ranks
             same = [g for g in grads if g.dtype is dtype]
             flat = torch.cat([g.reshape(-1) for g in same])
             dist.all_reduce(flat)
