@@ -31,7 +31,7 @@ class Style(Family):
         """How a picture is painted: the pixels themselves descend the loss when it is asked for, or a network does it in one pass."""
         weights: str = ""
         """The file of VGG-19's weights, in safetensors, read when training begins; empty: random filters."""
-        random_width: int = Field(32, ge=1, le=128)
+        random_width: int = Field(16, ge=1, le=128)
         """Channels of the first block of random filters."""
         content_layer: Literal["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv4_2", "conv5_1"] = "conv4_2"
         """Whose features are the content."""
@@ -49,12 +49,12 @@ class Style(Family):
         """Its residual blocks."""
 
     class Draw(contract.Draw):
-        chunk: int = Field(4, ge=1, le=65_536)
+        chunk: int = Field(1, ge=1, le=65_536)
         """Samples computed at once. Sample i depends on the seed, i and this number alone, never on how many are asked for."""
         steps: int = Field(300, ge=1, le=100_000)
         """Steps of the optimised picture."""
         rate: float = Field(0.02, gt=0, le=1)
-        """Its learning rate, where white is 1."""
+        """Its learning rate at first, where white is 1; it falls to nothing."""
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
@@ -126,7 +126,8 @@ class Style(Family):
         x = content.expand(-1, self.spec.shape[0], -1, -1).clone().requires_grad_()
         optimizer = torch.optim.Adam([x], lr=draw.rate)
         with torch.enable_grad():
-            for _ in range(draw.steps):
+            for step in range(draw.steps):
+                optimizer.param_groups[0]["lr"] = draw.rate * (1 - step / draw.steps)
                 told, style, rough = self.cost(x, content)
                 optimizer.zero_grad()
                 (told + self.config.style * style + self.config.smooth * rough).sum().backward()
