@@ -8,7 +8,7 @@ import torch
 from genctl import catalog, cli
 from genctl.contract import Batch, Spec
 from genctl.data import images, npz
-from genctl.metrics import Case, Score, cas
+from genctl.metrics import Case, Score, asked, cas
 from genctl.tasks import train as training
 from tests.test_eval import Quiet
 
@@ -48,6 +48,19 @@ def test_samples_of_the_wrong_class_teach_nothing():
     found = measure(x, (label + 1) % 3)
     assert found.value < 0.1 and found.fields["gain"] < 0
     assert found.fields["few_real"] > 0.9
+
+
+def test_what_was_asked_for_is_counted_class_by_class():
+    test, truth = made(900, 2)
+    x, label = made(600, 3)
+    label = torch.where(label == 2, 0, label)  # one class is drawn in place of another
+
+    def predict(x):
+        return nearest_mean(*made(600, 1))(x)
+
+    found = asked.measure(Case(spec=SPEC, reference=Batch(x=test, given={"label": truth}), samples=x, labels=label, predict=predict))
+    assert found.value == pytest.approx(2 / 3, abs=0.03) and found.floor > 0.95
+    assert found.fields["worst_class"] == 0 and found.fields["worst"] == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.fixture(scope="module")
