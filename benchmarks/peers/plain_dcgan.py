@@ -1,5 +1,7 @@
 """The DCGAN that tutorials teach: three backward passes a step, one graph of the drawn pictures for both players."""
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -8,7 +10,7 @@ def generator(latent: int, width: int) -> nn.Sequential:
     """(B, latent, 1, 1) -> (B, 3, 64, 64)."""
     widths = [8 * width, 4 * width, 2 * width, width]
     layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(True)]
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(True)]
     return nn.Sequential(*layers, nn.ConvTranspose2d(width, 3, 4, 2, 1, bias=False), nn.Tanh())
 
