@@ -1,5 +1,7 @@
 """Named sets of pictures that stand on a reader: clothing64 on images, pneumoniamnist on npz."""
 
+import tarfile
+
 import numpy as np
 import pytest
 import torch
@@ -67,3 +69,54 @@ def test_stacked_digits_keep_their_labels(tmp_path):
 def test_the_real_sets_are_all_there(name, sizes, real_data):
     found = opened(name)
     assert [len(s) for s in (found.train, found.valid, found.test)] == sizes
+
+
+def photographs(folder):
+    """Two photographs a file; the first file's are of class 1, the second's of class 2, ..."""
+    for k, name in enumerate([*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"], 1):
+        rows = np.zeros((2, 3073), np.uint8)
+        rows[:, 0], rows[:, 1:1025], rows[1, 2049:] = k, 10 * k, 7  # red, and blue in the second
+        (folder / name).write_bytes(rows.tobytes())
+
+
+def test_photographs_of_ten_kinds_in_a_folder_or_an_archive(tmp_path):
+    home = tmp_path / "cifar-10-batches-bin"
+    home.mkdir()
+    photographs(home)
+    found = opened("cifar10", path=str(tmp_path), valid=2)
+    assert [len(s) for s in (found.train, found.valid, found.test)] == [8, 2, 2]
+    batch = found.train.batch(0, 8)
+    assert batch.given["label"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4] and found.spec.given["label"].codec["names"][1] == "automobile"
+    assert torch.equal((255 * batch.x[:, 0, 0, 0]).round(), 10.0 * batch.given["label"]) and (255 * batch.x[1, 2]).round().eq(7).all()
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        tar.add(home, "cifar-10-batches-bin")
+    packed = opened("cifar10", path=str(tmp_path / "cifar-10-binary.tar.gz"), valid=2)
+    assert packed.train.fingerprint() == found.train.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("change", "id"), [("short", "data-format"), ("label", "data-format"), ("gone", "no-input"), ("tar", "data-format")]
+)
+def test_damaged_photographs_are_refused(change, id, tmp_path):
+    photographs(tmp_path)
+    file = tmp_path / "data_batch_2.bin"
+    if change == "gone":
+        file.unlink()
+    elif change == "tar":
+        (tmp_path / "test_batch.bin").unlink()
+        (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
+    else:
+        data = file.read_bytes()
+        file.write_bytes(data[:-1] if change == "short" else b"\x0a" + data[1:])
+    with pytest.raises(GenctlError) as e:
+        opened("cifar10", path=str(tmp_path))
+    assert e.value.id == id
+
+
+def test_sprites_stand_over_white(tmp_path):
+    for kind in ("mon", "item"):
+        (tmp_path / kind).mkdir()
+        for k in range(10):
+            Image.new("RGBA", (32, 32), (200, 0, 0, 0)).save(tmp_path / kind / f"{k}.png")
+    found = opened("dcss-tiles32", path=str(tmp_path))
+    assert found.spec.shape == (3, 32, 32) and len(found.test) == 2 and found.test.batch(0, 1).x.min() == 1

@@ -122,7 +122,7 @@ def find(name: str, path: str | None, wants: str) -> Path:
     raise GenctlError(
         "no-input",
         f"data '{name}' is not here: no data.path given, and {said}",
-        f"genctl data prepare {name}, or data.path=FOLDER with {wants}",
+        (f"genctl data prepare {name}, or " if hasattr(catalog.load("data", name), "REMOTE") else "") + f"data.path=FOLDER with {wants}",
     )
 
 

@@ -3,6 +3,8 @@
 For models conditional on a class, which are asked for the classes in turn. `worst` is the share of the class that fares worst.
 """
 
+import torch
+
 from genctl.metrics import Case, Score, proportion
 
 NEEDS = frozenset({"samples", "labels", "predict"})
@@ -17,6 +19,6 @@ def measure(case: Case) -> Score:
     right = case.predict(case.samples).argmax(-1) == case.labels
     floor = (case.predict(case.reference.x).argmax(-1) == case.reference.given["label"]).double().mean().item()
     value, se = proportion(right)
-    shares = {int(k): right[case.labels == k].double().mean().item() for k in case.labels.unique()}
+    shares = {int(k): right[case.labels == k].double().mean().item() for k in torch.unique(case.labels)}
     worst = min(shares, key=lambda k: shares[k])
     return Score(value=value, se=se, floor=floor, fields={"worst": shares[worst], "worst_class": worst})
