@@ -83,6 +83,7 @@ CASES = {
     "cyclegan": Case("cyclegan", UNPAIRED, {"width": 4, "blocks": 1, "critic": 4, "patch": 1, "pool": 16}),
     "style": Case("style", UNPAIRED, {"random_width": 4}),
     "style-network": Case("style", UNPAIRED, {"way": "network", "random_width": 4, "width": 4, "blocks": 1, "look": 0.3}),
+    "copy": Case("copy", SPOILED, {}),
     "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
     "gpt": Case("gpt", WORDS, SMALL_GPT),
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),

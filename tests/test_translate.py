@@ -62,7 +62,14 @@ def test_emojitwo_is_pairs_in_a_zip(home, tmp_path):
                 z.write(path, f"{new}/{path.name}")
     data = catalog.load("data", "emojitwo")
     found = data.open(data.Config(path=str(tmp_path), size=16))
-    assert len(found.train) == 8 and found.spec.given["source"].shape == (1, 16, 16)
+    assert len(found.train) == 8 and found.spec.given["source"].shape == (1, 16, 16) and "label" not in found.spec.given
+    (tmp_path / "captions.json").write_text(json.dumps({"00": {"category": "food"}, "10": {"category": "flags"}, "01": {"category": ""}}))
+    found = data.open(data.Config(path=str(tmp_path), size=16))
+    assert found.spec.given["label"].codec["names"] == ["flags", "food", "other"]
+    assert found.test.batch(0, 2).given["label"].tolist() == [1, 0] and (found.valid.batch(0, 2).given["label"] == 2).all()
+    (tmp_path / "captions.json").write_text("[1]")
+    with pytest.raises(GenctlError, match="category"):
+        data.open(data.Config(path=str(tmp_path), size=16))
 
 
 @pytest.mark.parametrize("scale", [1, 2])

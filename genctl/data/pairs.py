@@ -4,6 +4,7 @@ Splits are by name, so that a picture is where it was when others are added: of 
 behind it a validation pair. How a file becomes a tensor: genctl/data/_picture.py.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Literal
 
@@ -39,8 +40,11 @@ class Config(DataConfig):
     """The largest share of unreadable pictures to skip; one is always let pass."""
 
 
-def open(config: Config) -> Dataset:
-    """x: the target; `source` beside it. Raises GenctlError: no-input, permission, data-format, data-empty, data-bad, limit."""
+def open(config: Config, kind: Mapping[str, str] | None = None) -> Dataset:
+    """x: the target; `source` beside it. Raises GenctlError: no-input, permission, data-format, data-empty, data-bad, limit.
+
+    kind    the class of each name, which stands beside it as `label`; names without one are of the class "other"
+    """
     root = find("pairs", config.path, "two folders of pictures")
     with ExitStack() as stack:
         items = list(images.in_folder(root) if root.is_dir() else images.in_zip(stack.enter_context(open_zip(root))))
@@ -56,14 +60,19 @@ def open(config: Config) -> Dataset:
     notes = (f"warning[data-alone]: {alone} pictures have no counterpart, and are left out",) if alone else ()
     parts = {"test": names[::10], "valid": names[1::10]}
     parts["train"] = [n for k, n in enumerate(names) if k % 10 > 1] or names
-    splits = {
-        k: _split(torch.stack([target[n] for n in v]), torch.stack([source[n] for n in v]), config.flip and k == "train")
-        for k, v in parts.items()
-    }
+    kinds = {n: (kind or {}).get(n) or "other" for n in names}
+    classes = sorted(set(kinds.values())) if kind else []
+
+    def split(name: str) -> Split:
+        both = [torch.stack([found[n] for n in parts[name]]) for found in (target, source)]
+        label = {"label": torch.tensor([classes.index(kinds[n]) for n in parts[name]])} if classes else {}
+        return _split(both[0], both[1], label, config.flip and name == "train")
+
     size = config.size
     beside = Spec(shape=(config.source_channels, size, size), levels=256, media="image")
-    spec = Spec(shape=(config.channels, size, size), levels=256, given={"source": beside}, media="image")
-    return Dataset(spec, splits["train"].first(config.limit), splits["valid"], splits["test"], notes=notes)
+    label = {"label": Spec(shape=(), vocab=len(classes), codec={"names": classes})} if classes else {}
+    spec = Spec(shape=(config.channels, size, size), levels=256, given={"source": beside, **label}, media="image")
+    return Dataset(spec, split("train").first(config.limit), split("valid"), split("test"), notes=notes)
 
 
 def _read(items: list[images.Item], config: images.Config) -> dict[str, Tensor]:
@@ -78,12 +87,12 @@ def _read(items: list[images.Item], config: images.Config) -> dict[str, Tensor]:
     return {item.place.stem: one for item, one in zip(kept, x, strict=True)}
 
 
-def _split(target: Tensor, source: Tensor, flip: bool) -> Split:
+def _split(target: Tensor, source: Tensor, beside: dict[str, Tensor], flip: bool) -> Split:
     def get(index: Tensor) -> Batch:
         both = target[index].float() / 255, source[index].float() / 255
         if flip:
             mirrored = (noise.rand(len(index)) < 0.5)[:, None, None, None]
             both = torch.where(mirrored, both[0].flip(-1), both[0]), torch.where(mirrored, both[1].flip(-1), both[1])
-        return Batch(x=both[0], given={"source": both[1]})
+        return Batch(x=both[0], given={"source": both[1], **{k: v[index] for k, v in beside.items()}})
 
-    return Split(len(target), get, lambda: fingerprint(target, source))
+    return Split(len(target), get, lambda: fingerprint(target, source, *beside.values()))
