@@ -49,7 +49,9 @@ def main() -> None:
     args = arguments()
     x = torch.rand(BATCH, 3, 64, 64)
     works = {"genctl": ours(x), "textbook": textbook(x)}
-    print(table("DCGAN, 64x64, batch 64, training", "pictures/s", interleave(works, args.rounds, args.cpu_clock), "textbook"))
+    print(
+        table(f"DCGAN, 64x64, batch 64, training, {args.clock}", "pictures/s", interleave(works, args.rounds, args.cpu_clock), "textbook")
+    )
 
 
 if __name__ == "__main__":
