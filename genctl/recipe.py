@@ -205,7 +205,7 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[s
     free = {
         f"{s}.{k}" for s, cls in (("train", Train), ("guard", Guard), ("limits", Limits)) for k in cls.model_fields if is_run_key(cls, k)
     }
-    differ = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k != "data.path"]
+    differ = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and not (k.startswith("data.") and k.endswith("path"))]
     loose = [k for k in differ if k in free or k.split(".")[0] in ("expect", "sample", "limits")]
     return [k for k in differ if k not in loose], loose
 
