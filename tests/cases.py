@@ -86,6 +86,8 @@ CASES = {
     "copy": Case("copy", SPOILED, {}),
     "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
     "gpt": Case("gpt", WORDS, SMALL_GPT),
+    "rnn": Case("rnn", WORDS, {"layers": 1, "width": 16, "dropout": 0.1}),
+    "lstm": Case("lstm", WORDS, {"layers": 2, "width": 16, "dropout": 0.2, "locked": True}),
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),
     "rbm": Case("rbm", BINARY, {"hidden": 12, "chains": 8, "gibbs": 2}),
     "realnvp": Case("realnvp", DIGITS, {"couplings": 3, "hidden": [16]}),

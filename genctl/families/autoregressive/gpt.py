@@ -2,33 +2,23 @@
 
 Radford et al. 2018 and 2019, https://openai.com/research/language-unsupervised; the plain network (learned positions, LayerNorm,
 GELU, tied embedding) is that of GPT-2, https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf.
-Grids are read in raster order. What stands beside x and is named in `conditions` stands in front of it as vectors.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
-from genctl.errors import GenctlError, safe_text
-from genctl.maths import decoding
-from genctl.nets.embed import Reader
+from genctl.contract import Spec
+from genctl.errors import GenctlError
+from genctl.families.autoregressive._next import Next, NextConfig
 from genctl.nets.transformer import Activation, Transformer
-from genctl.powers import State
 
 
-class GPT(Family):
-    """p(x) = prod_t p(x_t | x_1 .. x_{t-1}); a learned vector stands before x_1."""
+class GPT(Next):
+    """A transformer that sees what stands before; longer rows than it was trained on are read through a sliding window."""
 
-    kinds = frozenset({"tokens"})
-    log_prob_is = "exact"
-    Draw = decoding.Draw
-
-    class Config(Settings):
+    class Config(NextConfig):
         layers: int = Field(4, ge=1, le=256)
         """Blocks of attention and a two-layer network."""
         heads: int = Field(4, ge=1, le=256)
@@ -43,27 +33,14 @@ class GPT(Family):
         """Normalise queries and keys (Henry et al. 2020): higher learning rates stay stable."""
         activation: Activation = "relu2"
         """Between the two layers: gelu, or squared ReLU (So et al. 2021)."""
-        tied: bool = True
-        """The output layer is the embedding, transposed."""
         bias: bool = False
         """Biases in the linear layers and norms."""
-        conditions: list[str] = Field(default_factory=list, max_length=16)
-        """Names beside x, such as label, that x is conditional on."""
 
     def __init__(self, config: Config, spec: Spec) -> None:
-        super().__init__(config, spec)
         width = config.width
+        super().__init__(config, spec, width)
         if width % config.heads or (width // config.heads) % 2:
             raise GenctlError("config", f"model.heads: {config.heads} heads do not divide width {width} into even parts")
-        for name in config.conditions:
-            if name not in spec.given:
-                beside = ", ".join(spec.given) or "nothing"
-                raise GenctlError("config", f"model.conditions: '{safe_text(name)}' does not stand beside this data; {beside} does")
-        self.conditions = tuple(config.conditions)
-        self.readers = nn.ModuleDict({name: Reader(spec.given[name], width) for name in config.conditions})
-        self.first = nn.Parameter(0.02 * torch.randn(width))
-        self.embed = nn.Embedding(spec.vocab, width)
-        nn.init.normal_(self.embed.weight, std=0.02)
         self.net = Transformer(
             width,
             config.layers,
@@ -75,77 +52,7 @@ class GPT(Family):
             activation=config.activation,
             dropout=config.dropout,
         )
-        self.head = None if config.tied else nn.Linear(width, spec.vocab, bias=False)
-        if self.head is not None:
-            nn.init.zeros_(self.head.weight)
-
-    # --- the network ---
-
-    def front(self, n: int, given: Given | None) -> Tensor:
-        """What stands before x, as vectors (n, P, width)."""
-        start = self.first.expand(n, 1, -1)
-        if not self.readers:
-            return start
-        return torch.cat([*(read((given or {})[name]) for name, read in self.readers.items()), start], 1)
-
-    def score(self, h: Tensor) -> Tensor:
-        """(..., V) logits of the symbol behind each vector."""
-        return F.linear(h, self.embed.weight if self.head is None else self.head.weight)
-
-    def logits(self, x: Tensor, given: Given | None) -> Tensor:
-        """(B, T, V): of each symbol of x (B, T), given those before it."""
-        front = self.front(len(x), given)
-        h = self.net(torch.cat([front, self.embed(x[:, :-1])], 1))
-        return self.score(h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h)
-
-    def nats(self, batch: Batch) -> Tensor:
-        """(B, T) -log p of each symbol, 0 beyond the end."""
-        x = batch.x.flatten(1)
-        nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
-        mask = decoding.live(x, self.spec.end)
-        return nats if mask is None else nats * mask
-
-    # --- the contract ---
-
-    def loss(self, batch: Batch, at: Progress) -> Loss:
-        """Nats per symbol."""
-        x = batch.x.flatten(1)
-        if self.spec.end is None:
-            return Loss(F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten()), weight=float(x.numel()))
-        count = decoding.live(x, self.spec.end).sum()  # type: ignore[union-attr]
-        return Loss(self.nats(batch).sum() / count, weight=count)
+        self.finish(width)
 
     def units(self) -> list[nn.Module]:
         return list(self.net.blocks)
-
-    def sample(self, n: int, draw: decoding.Draw, given: Given | None = None) -> Tensor:
-        return self.draw(n, draw, given, None)
-
-    # --- powers ---
-
-    def log_prob(self, batch: Batch) -> Tensor:
-        return -self.nats(batch).sum(1)
-
-    def impute(self, batch: Batch, draw: decoding.Draw) -> Tensor:
-        """Goes on from an observed beginning, the same number of symbols in every row."""
-        x = batch.x.flatten(1)
-        seen = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
-        count = int(seen[0].sum())
-        if not bool(seen[:, :count].all()) or bool(seen[:, count:].any()):
-            raise GenctlError("power", "gpt goes on from an observed beginning; this mask is another, or not the same in every row")
-        return self.draw(len(x), draw, batch.given, x[:, :count])
-
-    def draw(self, n: int, draw: decoding.Draw, given: Given | None, prompt: Tensor | None) -> Tensor:
-        """(n, *shape), or (n, draw.length) where another length is asked of a row."""
-        size = self.spec.size
-        length = draw.length if draw.length and len(self.spec.shape) == 1 else size
-        x = decoding.rows(self, n, length, draw, window=size, end=self.spec.end, given=given, prompt=prompt)
-        return x if length != size else x.view(n, *self.spec.shape)
-
-    def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
-        h, state = self.net.extend(self.front(n, given), None)
-        return self.score(h[:, -1]), state
-
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, Any]:
-        h, state = self.net.extend(self.embed(tokens), state)
-        return self.score(h), state
