@@ -44,10 +44,26 @@ def kept(draw):
         (Draw(top_p=0.75), [False, True, True, True]),
         (Draw(top_k=3, top_p=0.7), [False, True, False, True]),  # of the three that are left 4/9, 3/9 and 2/9
         (Draw(top_p=1e-9), [False, True, False, False]),
+        (Draw(min_p=0.5), [False, True, True, True]),
+        (Draw(min_p=0.6), [False, True, False, True]),
+        (Draw(min_p=0.999), [False, True, False, False]),
+        (Draw(typical=1e-9), [False, False, False, True]),  # of 1.28 nats are expected; -log 0.3 is 1.2
+        (Draw(typical=0.4), [False, False, True, True]),  # then -log 0.2, 1.61
+        (Draw(typical=0.6), [False, True, True, True]),  # then -log 0.4, 0.92
+        (Draw(top_k=2, typical=1e-9), [False, True, False, False]),  # of 4/7 and 3/7, 0.68 nats are expected; -log 4/7 is 0.56
     ],
 )
 def test_top_k_and_top_p_keep_exactly_these(draw, expected):
     assert kept(draw) == expected
+
+
+def test_what_stands_in_the_row_already_grows_less_likely():
+    """Logits of 2 and -2 and a penalty of 4 become 0.5 and -8; a penalty that is large enough leaves no symbol to be drawn twice."""
+    logits = torch.tensor([[2.0, -2.0, 1.0]])
+    assert decoding.worn(logits, torch.tensor([[True, True, False]]), 4.0).tolist() == [[0.5, -8.0, 1.0]]
+    with noise.stream(0):
+        x = decoding.rows(TRAP, 200, 3, Draw(repetition=100), window=3, prompt=torch.zeros(200, 1, dtype=torch.long))
+    assert all(sorted(row) == [0, 1, 2] for row in x.tolist())
 
 
 def test_ties_do_not_widen_top_k():

@@ -1,9 +1,12 @@
 """Drawing symbol by symbol, written once for whoever is Causal (genctl/powers.py).
 
-top_k: Fan et al. 2018, https://arxiv.org/abs/1805.04833; top_p: Holtzman et al. 2020, https://arxiv.org/abs/1904.09751.
+top_k: Fan et al. 2018, https://arxiv.org/abs/1805.04833; top_p: Holtzman et al. 2020, https://arxiv.org/abs/1904.09751; min_p: Nguyen et al.
+2024, https://arxiv.org/abs/2407.01082; typical: Meister et al. 2023, https://arxiv.org/abs/2202.00666; repetition: Keskar et al. 2019,
+https://arxiv.org/abs/1909.05858, section 4.1.
 Noise comes from genctl.maths.noise, a row for each sample, so that a sample does not depend on its neighbours.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -25,6 +28,12 @@ class Draw(contract.Draw):
     """Draw among the k likeliest symbols only; 0: all."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw among the fewest symbols that hold this share of the probability."""
+    min_p: float = Field(0.0, ge=0, lt=1)
+    """Draw among symbols at least this share as likely as the likeliest; 0: all."""
+    typical: float = Field(1.0, gt=0, le=1)
+    """Draw among the fewest symbols that hold this share of the probability, those first whose surprise is nearest to what is expected."""
+    repetition: float = Field(1.0, ge=1, le=100)
+    """Divides the logits, where they are positive, of symbols that stand in the row already, and multiplies the others; 1: none."""
     beams: int = Field(1, ge=1, le=256)
     """Keep so many likeliest beginnings and answer with the likeliest whole; nothing is random then."""
     length: int = Field(0, ge=0, le=1_000_000)
@@ -41,17 +50,34 @@ def choose(logits: Tensor, draw: Draw) -> Tensor:
 
 
 def narrow(logits: Tensor, draw: Draw) -> Tensor:
-    """-inf for all but the top_k likeliest, then for all but the fewest that hold top_p of what is left."""
+    """-inf for all but what top_k, top_p, min_p and typical keep, each of what is left by the one before. One symbol is always kept."""
     if draw.top_k and draw.top_k < logits.shape[-1]:
         best, index = logits.topk(draw.top_k)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, index, best)
     if draw.top_p < 1:
-        ordered, index = logits.sort(descending=True)
-        p = ordered.softmax(-1)
-        beyond = p.cumsum(-1) - p >= draw.top_p  # the symbols before it hold top_p already; the first never is
-        beyond[..., 0] = False
-        logits = torch.empty_like(logits).scatter(-1, index, ordered.masked_fill(beyond, -torch.inf))
+        logits = fewest(logits, -logits, draw.top_p)
+    if draw.min_p:
+        logits = logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(draw.min_p), -torch.inf)
+    if draw.typical < 1:
+        nats = -logits.log_softmax(-1)
+        expected = (nats.exp().reciprocal() * nats.nan_to_num(posinf=0.0)).sum(-1, keepdim=True)
+        logits = fewest(logits, (nats - expected).abs(), draw.typical)
     return logits
+
+
+def fewest(logits: Tensor, rank: Tensor, share: float) -> Tensor:
+    """-inf for all but the fewest symbols, those of low rank first, that hold a share of the probability."""
+    index = rank.argsort(-1)
+    ordered = logits.gather(-1, index)
+    p = ordered.softmax(-1)
+    beyond = p.cumsum(-1) - p >= share  # the symbols before it hold the share already; the first never is
+    beyond[..., 0] = False
+    return torch.empty_like(logits).scatter(-1, index, ordered.masked_fill(beyond, -torch.inf))
+
+
+def worn(logits: Tensor, used: Tensor, penalty: float) -> Tensor:
+    """(B, V) less likely where a symbol was `used` (B, V)."""
+    return torch.where(used, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def rows(
@@ -97,8 +123,13 @@ def stream(
         drawn = prompt.shape[1]
     recent = [context]  # what the state has read, newest last
     read = context.shape[1]
+    used = torch.zeros_like(logits, dtype=torch.bool) if draw.repetition != 1 else None
+    if used is not None and prompt is not None:
+        used.scatter_(1, prompt, True)
     while drawn < length:
-        token = choose(logits, draw)
+        token = choose(logits if used is None else worn(logits, used, draw.repetition), draw)
+        if used is not None:
+            used.scatter_(1, token[:, None], True)
         if done is not None:
             token = torch.where(done, end, token)  # type: ignore[arg-type]
             done = done | (token == end)
