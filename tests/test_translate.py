@@ -9,6 +9,7 @@ from PIL import Image
 from genctl import catalog, cli
 from genctl.data import pairs
 from genctl.errors import GenctlError
+from genctl.media import text as letters
 from genctl.tasks import train as training
 from genctl.tasks import translate as task
 from tests.test_eval import Quiet
@@ -70,6 +71,39 @@ def test_emojitwo_is_pairs_in_a_zip(home, tmp_path):
     (tmp_path / "captions.json").write_text("[1]")
     with pytest.raises(GenctlError, match="category"):
         data.open(data.Config(path=str(tmp_path), size=16))
+
+
+def test_emojitwo_is_also_pictures_with_their_names(home, tmp_path, capsys):
+    (tmp_path / "color").mkdir()
+    for path in (home / "paint").iterdir():
+        (tmp_path / "color" / path.name).write_bytes(path.read_bytes())
+    data = catalog.load("data", "emojitwo")
+    with pytest.raises(GenctlError, match=r"captions\.json"):
+        data.open(data.Config(path=str(tmp_path), size=16, beside="caption"))
+    said = {f"{k:02d}": {"name": f"Red {k}", "category": "food" if k else ""} for k in range(12)}
+    (tmp_path / "captions.json").write_text(json.dumps(said))
+    found = data.open(data.Config(path=str(tmp_path), size=16, beside="caption", length=8))
+    assert [len(s) for s in (found.train, found.valid, found.test)] == [8, 2, 2]  # the picture without a name is left out
+    text = found.spec.given["caption"]
+    batch = found.test.batch(0, 2)
+    assert [letters.decode(row, text) for row in batch.given["caption"]] == ["red 0", "red 10"]
+    assert batch.given["label"].tolist() == [1, 0] and batch.x.shape == (2, 3, 16, 16)
+    with pytest.raises(GenctlError, match="flip"):
+        data.open(data.Config(path=str(tmp_path), beside="caption", flip=True))
+    prior = "{family: gpt, model: {layers: 1, heads: 1, width: 8, conditions: [caption]}}"
+    sets = [
+        f"data={{name: emojitwo, beside: caption, path: {tmp_path}, size: 16, length: 8}}",
+        "model.hidden=[4,4]",
+        f"model.prior={prior}",
+    ]
+    ask = [(s, None) for s in [*sets, "model.codes=4", "train.steps=4", "train.batch=4"]]
+    training.train(training.Request(recipe="vqvae-emojitwo", overrides=ask, out=tmp_path / "run", device="cpu"), Quiet())
+    out = ["sample", "--ckpt", str(tmp_path / "run"), "-n", "2", "--device", "cpu", "--json", "--out", str(tmp_path / "drawn"), "--prompt"]
+    for prompt, wanted in (("red 7", None), ("blue", "prompt-token"), ("red 7777", "prompt-length")):
+        with pytest.raises(SystemExit):
+            cli.main([*out, prompt])
+        found = json.loads(capsys.readouterr().out)
+        assert found["n"] == 2 if wanted is None else found["error"]["id"] == wanted
 
 
 @pytest.mark.parametrize("scale", [1, 2])

@@ -18,7 +18,7 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--n", min=1, max=10**6, help="How many.")] = 16,
     out: Annotated[Path | None, typer.Option(help="A folder, or a .npz file for one array; default beside the run.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Sample i depends on the seed and i alone.")] = 0,
-    prompt: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text to go on from, or to draw from.")] = None,
     label: Annotated[str | None, typer.Option(help="A class, by number or name.")] = None,
     per_class: Annotated[int | None, typer.Option(min=1, max=10**6, help="How many of each class, for --as-dataset.")] = None,
     as_dataset: Annotated[Path | None, typer.Option(metavar="DIR", help="Write labelled data that `images` or `npz` read.")] = None,
@@ -46,6 +46,8 @@ def sample(
         show.result(made, as_json, [f"{n} samples, {per_class} of each class; in a recipe: {augment.named(sampler, as_dataset)}"])
         return
     beside = sampler.label(label) if label is not None else task.read_given(given, sampler) if given else None
+    if prompt is not None and (told := sampler.told(prompt)):
+        beside, prompt = told, None
     draw = sampler.draw([*(changes or []), *(set_ or [])])
     out = out or task.default_out(ckpt, sampler, seed)
     paths = task.sample_to_files(sampler, n, out, seed, beside, draw, prompt, show.say)

@@ -41,12 +41,12 @@ def dataset(config: LinesConfig, text: str) -> Dataset:
         (f"warning[data-short]: {left:,} of {len(lines):,} lines are longer than data.length {config.length}: left out",) if left else ()
     )
     spec = Spec(shape=(length,), vocab=len(known) + 1, end=END, media="text", codec={"symbols": ["", *known]})
-    x = _rows(kept, {c: i + 1 for i, c in enumerate(known)}, length)
+    x = rows(kept, {c: i + 1 for i, c in enumerate(known)}, length)
     train, valid, test = (tensors(x[i], prepare=Tensor.long) for i in holdout(len(x), config.valid, config.test, seed=config.split_seed))
     return Dataset(spec, train.first(config.limit), valid, test, notes=notes)
 
 
-def _rows(lines: list[str], number: dict[str, int], length: int) -> Tensor:
+def rows(lines: list[str], number: dict[str, int], length: int) -> Tensor:
     """(N, length) of 16 bits, filled with the end symbol."""
     x = torch.full((len(lines), length), END, dtype=torch.int16)
     for i, line in enumerate(lines):

@@ -58,8 +58,7 @@ def open(config: Config, kind: Mapping[str, str] | None = None) -> Dataset:
         raise GenctlError("data-empty", what, "data.source and data.target name the two folders")
     alone = len(source.keys() ^ target.keys())
     notes = (f"warning[data-alone]: {alone} pictures have no counterpart, and are left out",) if alone else ()
-    parts = {"test": names[::10], "valid": names[1::10]}
-    parts["train"] = [n for k, n in enumerate(names) if k % 10 > 1] or names
+    parts = by_name(names)
     kinds = {n: (kind or {}).get(n) or "other" for n in names}
     classes = sorted(set(kinds.values())) if kind else []
 
@@ -73,6 +72,11 @@ def open(config: Config, kind: Mapping[str, str] | None = None) -> Dataset:
     label = {"label": Spec(shape=(), vocab=len(classes), codec={"names": classes})} if classes else {}
     spec = Spec(shape=(config.channels, size, size), levels=256, given={"source": beside, **label}, media="image")
     return Dataset(spec, split("train").first(config.limit), split("valid"), split("test"), notes=notes)
+
+
+def by_name(names: list[str]) -> dict[str, list[str]]:
+    """Sorted names by split."""
+    return {"train": [n for k, n in enumerate(names) if k % 10 > 1] or names, "valid": names[1::10], "test": names[::10]}
 
 
 def _read(items: list[images.Item], config: images.Config) -> dict[str, Tensor]:

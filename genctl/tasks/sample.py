@@ -127,6 +127,20 @@ class Sampler:
             )
         return {"label": torch.tensor([index])}
 
+    def told(self, prompt: str) -> dict[str, Tensor] | None:
+        """A prompt as `given`, for a model that is conditional on a text; None for any other. Raises GenctlError (prompt-token, -length)."""
+        name = next((k for k in self.model.conditions if self.spec.given[k].media == "text"), None)
+        if name is None:
+            return None
+        spec = self.spec.given[name]
+        text = letters.encode(prompt, spec)
+        room = spec.size - (spec.end is not None)
+        if len(text) > room:
+            raise GenctlError("prompt-length", f"the prompt has {len(text)} symbols, this model reads {room}", "a shorter prompt")
+        row = torch.full((1, spec.size), spec.end or 0)
+        row[0, : len(text)] = text
+        return {name: row.view(1, *spec.shape)}
+
     def note(self, seed: int) -> dict[str, Any]:
         """What every generated file says of itself."""
         return {
