@@ -1,5 +1,6 @@
 """Pictures beside others: spoiled copies, unpaired kinds, squares of photographs; and how what is made of them is scored."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genctl import catalog
+from genctl import catalog, cli
 from genctl.contract import Batch, Spec
 from genctl.data import Dataset
 from genctl.errors import GenctlError
@@ -231,7 +232,7 @@ def test_a_domain_is_told_by_a_classifier_of_both():
     assert found.value == 0.5 and found.fields == {"right": 1.0, "copy": 0.0}
 
 
-def test_eval_measures_whole_pictures_and_domains(photos, tmp_path):
+def test_eval_measures_whole_pictures_and_domains_and_both_ways_are_gone(photos, tmp_path, capsys):
     of = f"{{name: photos, path: {photos}, size: 16, test: 0.4, valid: 0.3}}"
     sets = [f"data={{name: spoiled, of: {of}, scale: 2}}", "train.steps=2", "train.batch=2", "model.width=4", "model.blocks=1"]
     training.train(
@@ -249,6 +250,22 @@ def test_eval_measures_whole_pictures_and_domains(photos, tmp_path):
         "results"
     ]
     assert 0 <= found["domain"]["value"] <= 1 and found["domain"]["right"] > 0.9 and "restores pictures" in found["psnr_y"]["reason"]
+    for to, wanted in (("", None), ("other", None), ("source", "usage")):
+        call = [
+            "translate",
+            "--ckpt",
+            str(tmp_path / "b"),
+            "--input",
+            str(photos / "4_HR.png"),
+            "--out",
+            str(tmp_path / "there"),
+            "--to",
+            to,
+        ]
+        with pytest.raises(SystemExit):
+            cli.main([*call, "--json", "--device", "cpu"])
+        said = json.loads(capsys.readouterr().out)
+        assert said["n"] == 1 if wanted is None else said["error"]["id"] == wanted
 
 
 def test_likeness_of_brightness_is_symmetric():
