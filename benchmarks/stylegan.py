@@ -1,8 +1,8 @@
-"""StyleGAN2 at 64x64, batch 16: our step against that of public PyTorch versions, and what its lazy penalties cost.
+"""StyleGAN2 at 64x64, batch 8: our step against that of public PyTorch versions, and what its lazy penalties cost.
 
     python benchmarks/stylegan.py [--threads 2] [--rounds 5]     goal: 1.3 times the textbook
 
-Layers of 128 channels at most (4,096 over the side), styles of 128, four layers of mapping. Rows: the game alone; with R1 every 16 steps and
+Layers of 64 channels at most (2,048 over the side), styles of 128, four layers of mapping. Rows: the game alone; with R1 every 16 steps and
 path length every 4, as trained; with both at every step, as they would be if they were not lazy.
 """
 
@@ -20,7 +20,7 @@ from genctl.families.adversarial.stylegan import StyleGAN
 from genctl.recipe import Train
 from genctl.training import loop
 
-SIDE, STYLE, MAPPING, BASE, WIDTH, BATCH, STEPS = 64, 128, 4, 4096, 128, 16, 16
+SIDE, STYLE, MAPPING, BASE, WIDTH, BATCH, STEPS = 64, 128, 4, 2048, 64, 8, 16
 WIDTHS = [min(WIDTH, BASE // 2**k) for k in range(2, 7)]
 
 
