@@ -23,6 +23,10 @@ def sample(
     per_class: Annotated[int | None, typer.Option(min=1, max=10**6, help="How many of each class, for --as-dataset.")] = None,
     as_dataset: Annotated[Path | None, typer.Option(metavar="DIR", help="Write labelled data that `images` or `npz` read.")] = None,
     given: Annotated[Path | None, typer.Option(help="An .npz of arrays to condition on.")] = None,
+    draft: Annotated[
+        Path | None, typer.Option(metavar="CKPT", help="A quicker model whose guesses are checked: as likely, sooner.")
+    ] = None,
+    guesses: Annotated[int, typer.Option(min=1, max=64, help="Symbols that it guesses at a time.")] = 4,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -50,7 +54,8 @@ def sample(
         beside, prompt = told, None
     draw = sampler.draw([*(changes or []), *(set_ or [])])
     out = out or task.default_out(ckpt, sampler, seed)
-    paths = task.sample_to_files(sampler, n, out, seed, beside, draw, prompt, show.say)
+    quick = (task.Sampler.load(draft, device, show.say), guesses) if draft else None
+    paths = task.sample_to_files(sampler, n, out, seed, beside, draw, prompt, show.say, quick)
     shown = [p for p in paths[:1] if p.suffix == ".txt"]
     lines = [p.read_text(encoding="utf-8").rstrip() for p in shown if n <= 20] + [
         f"{n} samples in {safe_text(out)}; look at {safe_text(paths[0])}"

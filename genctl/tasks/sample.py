@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,10 +16,10 @@ from genctl.config import Tree
 from genctl.contract import Batch, Draw, Family, Given, Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.header import Header
-from genctl.maths import sampling
+from genctl.maths import sampling, speculative
 from genctl.media import text as letters
 from genctl.media import writer
-from genctl.powers import Impute
+from genctl.powers import Causal, Impute
 from genctl.recipe import Recipe
 
 LISTING = "samples.json"
@@ -93,6 +93,33 @@ class Sampler:
             return self.model.impute(batch, how)  # type: ignore[operator, no-any-return]
 
         return sampling.chunks(self.model, n, draw or self.recipe.sample, seed, None, drawn)
+
+    def guessed(self, draft: "Sampler", guesses: int, n: int, seed: int, draw: Draw | None = None, prompt: str = "") -> Iterator[Tensor]:
+        """Pieces of n samples drawn by the guesses of a quicker model, as likely as without. Raises GenctlError (power, usage, prompt-token)."""
+        how: Any = (draw or self.recipe.sample).model_copy(update={"chunk": 1})
+        for one in (self, draft):
+            if not isinstance(one.model, Causal) or not hasattr(how, "beams"):
+                raise GenctlError("power", f"family '{one.recipe.family}' does not draw symbol by symbol", "genctl list powers")
+        if (self.spec.vocab, self.spec.codec) != (draft.spec.vocab, draft.spec.codec):
+            raise GenctlError("usage", "--draft: that model has another vocabulary", "a draft trained on the same data")
+        length = how.length or self.spec.size
+        for one in (self, draft):
+            model: Any = one.model
+            room = model.window(length) if hasattr(model, "window") else one.spec.size
+            if room < length:
+                raise GenctlError(
+                    "usage", f"{length} symbols are more than family '{one.recipe.family}' reads at once, {room}", f"length={room}"
+                )
+        front = letters.encode(prompt, self.spec)[None] if prompt else None
+
+        def drawn(m: int, how: Any, given: Given | None) -> Tensor:
+            start = None if front is None else front.to(self.model.device)
+            model, quick = cast(Causal, self.model), cast(Causal, draft.model)
+            x = speculative.rows(model, quick, m, length, how, guesses, end=self.spec.end, given=given, prompt=start)
+            return x.view(m, *self.spec.shape) if length == self.spec.size else x
+
+        draft.model.eval()
+        return sampling.chunks(self.model, n, how, seed, self.given(n, None), drawn)
 
     def given(self, n: int, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """What to condition on, for n samples: as asked, and class labels in turn where the model needs one that was not."""
@@ -192,13 +219,17 @@ def sample_to_files(
     draw: Draw | None = None,
     prompt: str | None = None,
     say: Any = _silent,
+    draft: tuple[Sampler, int] | None = None,
 ) -> list[Path]:
     """Streams n samples into a folder and returns the files, the one to look at first; the last is samples.json.
 
-    `out` ending in .npz writes one compressed array instead. Raises GenctlError (out-exists, out-unwritable).
+    `out` ending in .npz writes one compressed array instead. draft: a quicker model, and how many symbols it guesses at a time. Raises GenctlError (out-exists, out-unwritable).
     """
     note = sampler.note(seed)
-    pieces = sampler.stream(n, seed, given, draw) if prompt is None else sampler.go_on(prompt, n, seed, draw, say)
+    if draft is not None:
+        pieces = sampler.guessed(*draft, n, seed, draw, prompt or "")
+    else:
+        pieces = sampler.stream(n, seed, given, draw) if prompt is None else sampler.go_on(prompt, n, seed, draw, say)
     if out.suffix == ".npz":
         with writable(out):
             return [npz(out, note, x=torch.cat(list(pieces)))]
