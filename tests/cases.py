@@ -86,6 +86,7 @@ CASES = {
     "copy": Case("copy", SPOILED, {}),
     "ddpm": Case("ddpm", DIGITS, {"channels": [8, 16], "width": 16, "steps": 20, "dropout": 0.1, "conditional": True}),
     "gpt": Case("gpt", WORDS, SMALL_GPT),
+    "gpt-llama": Case("gpt", WORDS, {**SMALL_GPT, "kv_heads": 1, "norm": "rms", "activation": "swiglu", "tied": False}),
     "rnn": Case("rnn", WORDS, {"layers": 1, "width": 16, "dropout": 0.1}),
     "lstm": Case("lstm", WORDS, {"layers": 2, "width": 16, "dropout": 0.2, "locked": True}),
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),

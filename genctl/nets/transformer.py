@@ -1,7 +1,9 @@
 """Decoder-only transformer: pre-norm blocks of causal attention and a two-layer network, with a cache for drawing.
 
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; rotary positions: Su et al. 2021, https://arxiv.org/abs/2104.09864;
-query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668.
+query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668;
+SwiGLU: Shazeer 2020, https://arxiv.org/abs/2002.05202; RMS norm: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467; grouped
+queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
 """
 
 import math
@@ -12,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["gelu", "relu2"]
+Activation = Literal["gelu", "relu2", "swiglu"]
+Norm = Literal["layer", "rms"]
 PATIENCE = 8  # steps of one symbol after which laying the weights out anew pays
 
 
@@ -55,7 +58,7 @@ Apply = Callable[[nn.Linear, Tensor], Tensor]
 
 
 class Cache:
-    """Keys and values of every layer, (n, layers, 2, heads, room, d), of which the first `used` are written.
+    """Keys and values of every layer, (n, layers, 2, kv heads, room, d), of which the first `used` are written.
 
     A state of the Causal contract is a view of the written part. A step that starts from the newest view writes behind it, in
     place; one that starts from an older view, or from rows picked out of one (beams), takes a cache of its own first. So no
@@ -76,7 +79,7 @@ class Cache:
 
 
 class State(dict[str, Tensor]):
-    """{"kv": (n, layers, 2, heads, read, d)}, and the cache that this is a view of. A copy made by hand is a plain dict."""
+    """{"kv": (n, layers, 2, kv heads, read, d)}, and the cache that this is a view of. A copy made by hand is a plain dict."""
 
     def __init__(self, cache: Cache) -> None:
         super().__init__(kv=cache.view())
@@ -120,33 +123,42 @@ class _ReLU2(torch.autograd.Function):
         return out
 
 
-class Attention(nn.Module):
-    """Causal self-attention of `heads` heads; one matrix for queries, keys and values."""
+def normed(kind: Norm, width: int, bias: bool) -> nn.Module:
+    """What brings vectors to one size: about their mean, or about zero."""
+    return nn.LayerNorm(width, bias=bias) if kind == "layer" else nn.RMSNorm(width, eps=1e-6)
 
-    def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
+
+class Attention(nn.Module):
+    """Causal self-attention of `heads` heads; one matrix for queries, keys and values. kv_heads: of keys and values, each for a group."""
+
+    def __init__(self, width: int, heads: int, kv_heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.qkv = nn.Linear(width, 3 * width, bias)
+        self.heads, self.kv_heads, self.dropout = heads, kv_heads, dropout
+        self.qkv = nn.Linear(width, width + 2 * kv_heads * (width // heads), bias)
         self.out = nn.Linear(width, width, bias)
         self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None  # of queries and keys alike: a temperature per dimension
 
     def project(self, h: Tensor, turn: Tensor | None, apply: Apply = _plain) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, S, heads, d) of h (B, S, width), normed and turned to their positions (2, S, d)."""
-        qkv = apply(self.qkv, h).view(*h.shape[:2], 3, self.heads, -1)
-        if self.gain is None and turn is None:
-            q, k, v = qkv.unbind(2)
-            return q, k, v
-        qk, v = torch.split(qkv, [2, 1], 2)
+        heads, kv = self.heads, self.kv_heads
+        qk, v = torch.split(apply(self.qkv, h).view(*h.shape[:2], heads + 2 * kv, -1), [heads + kv, kv], 2)
         if self.gain is not None:
             qk = F.layer_norm(qk, (qk.shape[-1],), self.gain)
         if turn is not None:
-            qk = _Turn.apply(qk, turn[0, :, None, None], turn[1, :, None, None])  # type: ignore[no-untyped-call]
-        q, k = qk.unbind(2)
-        return q, k, v.squeeze(2)
+            qk = _Turn.apply(qk, turn[0, :, None], turn[1, :, None])  # type: ignore[no-untyped-call]
+        q, k = torch.split(qk, [heads, kv], 2)
+        return q, k, v
+
+    @property
+    def grouped(self) -> bool:
+        """Whether several queries share a key."""
+        return self.kv_heads != self.heads
 
     def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
         q, k, v = (t.transpose(1, 2) for t in self.project(h, turn))
-        o = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
+        o = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True, enable_gqa=self.grouped
+        )
         return o.transpose(1, 2).flatten(2)
 
     def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply) -> Tensor:
@@ -158,18 +170,29 @@ class Attention(nn.Module):
         mask = None
         if h.shape[1] > 1:
             mask = torch.ones(h.shape[1], read, dtype=torch.bool, device=h.device).tril(used)
-        o = F.scaled_dot_product_attention(q.transpose(1, 2), keys[:, :, :read], values[:, :, :read], mask)
+        o = F.scaled_dot_product_attention(q.transpose(1, 2), keys[:, :, :read], values[:, :, :read], mask, enable_gqa=self.grouped)
         return o.transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
     """h + attention(norm(h)), then h + network(norm(h))."""
 
-    def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool, activation: Activation, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        inner: int,
+        bias: bool,
+        qk_norm: bool,
+        activation: Activation,
+        norm: Norm,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width, bias=bias), nn.LayerNorm(width, bias=bias)
-        self.attention = Attention(width, heads, bias, qk_norm, dropout)
-        self.up, self.down = nn.Linear(width, 4 * width, bias), nn.Linear(4 * width, width, bias)
+        self.norm1, self.norm2 = normed(norm, width, bias), normed(norm, width, bias)
+        self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout)
+        self.up, self.down = nn.Linear(width, 2 * inner if activation == "swiglu" else inner, bias), nn.Linear(inner, width, bias)
         self.activation, self.dropout = activation, dropout
 
     def add(self, h: Tensor, change: Tensor) -> Tensor:
@@ -177,7 +200,11 @@ class Block(nn.Module):
 
     def think(self, h: Tensor, apply: Apply = _plain) -> Tensor:
         u = apply(self.up, self.norm2(h))
-        u = F.gelu(u) if self.activation == "gelu" else _ReLU2.apply(u)  # type: ignore[no-untyped-call]
+        if self.activation == "swiglu":
+            gate, u = u.chunk(2, -1)
+            u = F.silu(gate) * u
+        else:
+            u = F.gelu(u) if self.activation == "gelu" else _ReLU2.apply(u)  # type: ignore[no-untyped-call]
         return self.add(h, apply(self.down, u))
 
     def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
@@ -194,6 +221,8 @@ class Transformer(nn.Module):
 
     length    the most vectors that are read together
     rotary    turns queries and keys by their position; otherwise `position` holds a learned vector for each
+    kv_heads  heads of keys and values; 0: as many as of queries
+    inner     units between the two layers; 0: four times the width, or for swiglu, which has three matrices, 8/3
     """
 
     turns: Tensor | None
@@ -209,12 +238,18 @@ class Transformer(nn.Module):
         qk_norm: bool = True,
         bias: bool = False,
         activation: Activation = "relu2",
+        norm: Norm = "layer",
+        kv_heads: int = 0,
+        inner: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.length, self.heads, self.dropout = length, heads, dropout
-        self.blocks = nn.ModuleList(Block(width, heads, bias, qk_norm, activation, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(width, bias=bias)
+        kv_heads = kv_heads or heads
+        inner = inner or (-(-8 * width // 3) if activation == "swiglu" else 4 * width)
+        self.length, self.dropout = length, dropout
+        self.cached = (kv_heads, width // heads)  # heads and dimensions of keys and values
+        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout) for _ in range(layers))
+        self.norm = normed(norm, width, bias)
         self.position = None if rotary else nn.Parameter(torch.empty(length, width))
         self.register_buffer("turns", rotations(length, width // heads) if rotary else None, persistent=False)
         self.reset()
@@ -248,8 +283,8 @@ class Transformer(nn.Module):
     def extend(self, h: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, State]:
         """The same for S new vectors behind those that `state` has read; the state that has read them too. Carries no gradient."""
         if state is None:
-            d = h.shape[-1] // self.heads
-            cache = Cache(h.new_empty(len(h), len(self.blocks), 2, self.heads, 0, d), self.length)
+            heads, d = self.cached
+            cache = Cache(h.new_empty(len(h), len(self.blocks), 2, heads, 0, d), self.length)
         else:
             kv = state["kv"]
             cache = getattr(state, "cache", None) or Cache(kv, self.length)

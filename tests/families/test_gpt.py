@@ -14,6 +14,7 @@ from tests.battery import build, check_family, check_resume, fit
 
 SMALL = {"layers": 2, "heads": 2, "width": 16}
 PLAIN = {**SMALL, "positions": "learned", "qk_norm": False, "activation": "gelu", "bias": True}
+LLAMA = {**SMALL, "heads": 4, "kv_heads": 2, "norm": "rms", "activation": "swiglu", "qk_norm": False, "tied": False}
 ROW = Spec(shape=(8,), vocab=5, end=0)
 GRID = Spec(shape=(3, 3), vocab=4)
 BESIDE = Spec(shape=(6,), vocab=5, given={"label": Spec(shape=(), vocab=3), "size": Spec(shape=(2,)), "source": Spec(shape=(4,), vocab=6)})
@@ -21,8 +22,8 @@ BESIDE = Spec(shape=(6,), vocab=5, given={"label": Spec(shape=(), vocab=3), "siz
 
 @pytest.mark.parametrize(
     ("model", "spec"),
-    [(SMALL, ROW), (PLAIN, GRID), ({**SMALL, "tied": False, "conditions": ["label", "size", "source"]}, BESIDE)],
-    ids=["modern", "plain on a grid", "conditional"],
+    [(SMALL, ROW), (PLAIN, GRID), ({**SMALL, "tied": False, "conditions": ["label", "size", "source"]}, BESIDE), (LLAMA, ROW)],
+    ids=["modern", "plain on a grid", "conditional", "llama"],
 )
 def test_battery(model, spec):
     check_family(GPT, model, spec)
@@ -33,7 +34,7 @@ def test_resume_is_exact(cut, tmp_path):
     check_resume(GPT, {**PLAIN, "dropout": 0.1}, ROW, tmp_path, cut=cut, steps=8, batch=8)
 
 
-@pytest.mark.parametrize("model", [SMALL, PLAIN])
+@pytest.mark.parametrize("model", [SMALL, PLAIN, LLAMA])
 def test_the_probabilities_of_all_grids_sum_to_one(model):
     net = build(GPT, model, Spec(shape=(2, 2), vocab=2)).eval()
     every = torch.tensor(list(itertools.product(range(2), repeat=4))).view(-1, 2, 2)
@@ -48,7 +49,7 @@ def test_with_an_end_the_probabilities_of_all_rows_sum_to_one():
         assert net.log_prob(Batch(x=torch.tensor(rows))).exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("model", [SMALL, PLAIN])
+@pytest.mark.parametrize("model", [SMALL, PLAIN, LLAMA])
 def test_no_logit_looks_ahead(model):
     """The gradient of the logits at t reaches x_1 .. x_{t-1} only."""
     net = build(GPT, model, ROW)
@@ -77,9 +78,12 @@ def test_a_step_changes_no_other_state():
             torch.testing.assert_close(found[:, -1], whole[:, -1], atol=1e-5, rtol=1e-5)
 
 
-def test_long_drawings_lay_out_the_weights_anew_and_agree_with_the_plain_network():
+@pytest.mark.parametrize("model", [PLAIN, LLAMA])
+def test_long_drawings_lay_out_the_weights_anew_and_agree_with_the_plain_network(model):
     """Behind the eighth step the matrices are packed: the likeliest row must still be the likeliest, step by step."""
-    net = build(GPT, PLAIN, Spec(shape=(40,), vocab=5)).eval()
+    net = build(GPT, model, Spec(shape=(40,), vocab=5)).eval()
+    if net.head is not None:
+        torch.nn.init.normal_(net.head.weight)
     with torch.no_grad():
         x = net.sample(3, decoding.Draw(temperature=0))
         assert torch.equal(net.logits(x, None).argmax(-1), x)
@@ -106,7 +110,12 @@ def test_impute_goes_on_from_a_beginning_only():
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), [({"heads": 3, "width": 16}, "do not divide"), ({"conditions": ["mood"]}, "does not stand beside this data")]
+    ("model", "said"),
+    [
+        ({"heads": 3, "width": 16}, "do not divide"),
+        ({"heads": 4, "width": 16, "kv_heads": 3}, "into groups"),
+        ({"conditions": ["mood"]}, "does not stand beside this data"),
+    ],
 )
 def test_settings_that_fit_nothing_are_refused(model, said):
     with pytest.raises(GenctlError, match=said):

@@ -1,7 +1,8 @@
-"""GPT: a decoder-only transformer that predicts each symbol from those before it.
+"""GPT: a decoder-only transformer that predicts each symbol from those before it; in the manner of GPT-2 or of Llama.
 
 Radford et al. 2018 and 2019, https://openai.com/research/language-unsupervised; the plain network (learned positions, LayerNorm,
 GELU, tied embedding) is that of GPT-2, https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf.
+That of Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971): rotary positions, rms norm, swiglu, no qk_norm, untied.
 """
 
 from typing import Literal
@@ -12,7 +13,7 @@ from torch import nn
 from genctl.contract import Spec
 from genctl.errors import GenctlError
 from genctl.families.autoregressive._next import Next, NextConfig
-from genctl.nets.transformer import Activation, Transformer
+from genctl.nets.transformer import Activation, Norm, Transformer
 
 
 class GPT(Next):
@@ -32,7 +33,13 @@ class GPT(Next):
         qk_norm: bool = True
         """Normalise queries and keys (Henry et al. 2020): higher learning rates stay stable."""
         activation: Activation = "relu2"
-        """Between the two layers: gelu, or squared ReLU (So et al. 2021)."""
+        """Between the two layers: gelu, squared ReLU (So et al. 2021), or a gate of silu (Shazeer 2020)."""
+        inner: int = Field(0, ge=0, le=1_000_000)
+        """Units between the two layers; 0: four times the width, 8/3 for swiglu."""
+        norm: Norm = "layer"
+        """Bring vectors to one size about their mean (layer) or about zero (rms)."""
+        kv_heads: int = Field(0, ge=0, le=256)
+        """Heads of keys and values, each for a group of queries (Ainslie et al. 2023); 0: as many as heads."""
         bias: bool = False
         """Biases in the linear layers and norms."""
 
@@ -41,6 +48,8 @@ class GPT(Next):
         super().__init__(config, spec, width)
         if width % config.heads or (width // config.heads) % 2:
             raise GenctlError("config", f"model.heads: {config.heads} heads do not divide width {width} into even parts")
+        if config.kv_heads and config.heads % config.kv_heads:
+            raise GenctlError("config", f"model.kv_heads: {config.kv_heads} do not divide {config.heads} heads into groups")
         self.net = Transformer(
             width,
             config.layers,
@@ -50,6 +59,9 @@ class GPT(Next):
             qk_norm=config.qk_norm,
             bias=config.bias,
             activation=config.activation,
+            norm=config.norm,
+            kv_heads=config.kv_heads,
+            inner=config.inner,
             dropout=config.dropout,
         )
         self.finish(width)
