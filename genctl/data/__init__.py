@@ -118,11 +118,12 @@ def find(name: str, path: str | None, wants: str) -> Path:
     place = Path(root or "$GENCTL_DATA").expanduser() / name
     if root and place.exists():
         return place
+    fetched = name in catalog.entries("data") and hasattr(catalog.load("data", name), "REMOTE")
     said = f"nothing at {safe_text(place)}" if root else "$GENCTL_DATA is not set"
     raise GenctlError(
         "no-input",
         f"data '{name}' is not here: no data.path given, and {said}",
-        (f"genctl data prepare {name}, or " if hasattr(catalog.load("data", name), "REMOTE") else "") + f"data.path=FOLDER with {wants}",
+        (f"genctl data prepare {name}, or " if fetched else "") + f"data.path=FOLDER with {wants}",
     )
 
 
