@@ -13,6 +13,7 @@ from genctl.families.autoregressive.rnn import RNN
 from genctl.maths import noise, speculative
 from genctl.maths.decoding import Draw
 from genctl.tasks import train as training
+from genctl.tasks.sample import Sampler
 from tests.battery import build
 from tests.test_decoding import Chain
 from tests.test_eval import Quiet
@@ -75,6 +76,23 @@ def test_beams_are_refused():
         speculative.rows(MODEL, BAD, 1, 3, Draw(beams=2), 2)
 
 
+def test_guesses_keep_to_what_is_asked_for():
+    """Rows that are all of the symbol that is the label, by a draft that knows nothing of labels."""
+    spec = Spec(shape=(6,), vocab=3, given={"label": Spec(shape=(), vocab=3)})
+
+    class Told(Chain):
+        def start(self, n, given):
+            return 50 * torch.nn.functional.one_hot(given["label"], 3).float(), {}
+
+        def step(self, tokens, state):
+            return 50 * torch.nn.functional.one_hot(tokens, 3).float(), state
+
+    label = torch.arange(3)
+    with noise.stream(0):
+        x = speculative.rows(Told([1.0], [[1.0]]), BAD, 3, spec.size, Draw(), 3, given={"label": label})
+    assert torch.equal(x, label[:, None].expand(-1, 6))
+
+
 def test_sample_takes_a_draft(tmp_path, capsys):
     for name, width in (("model", 16), ("draft", 8)):
         sets = [("train.steps=2", None), (f"model.width={width}", None)]
@@ -87,6 +105,9 @@ def test_sample_takes_a_draft(tmp_path, capsys):
         assert json.loads(capsys.readouterr().out)["n"] == 3
         drawn.append((tmp_path / out / "samples.txt").read_text())
     assert drawn[0] == drawn[1]
+    sampler = Sampler.load(tmp_path / "model")
+    with pytest.raises(GenctlError, match="not conditional"):
+        list(sampler.guessed(sampler, 2, 1, 0, {"label": torch.tensor([1])}))
     sets = [("train.steps=1", None)]
     training.train(training.Request(recipe="memorizer-digits", overrides=sets, out=tmp_path / "other", device="cpu"), Quiet())
     with pytest.raises(SystemExit):

@@ -94,7 +94,16 @@ class Sampler:
 
         return sampling.chunks(self.model, n, draw or self.recipe.sample, seed, None, drawn)
 
-    def guessed(self, draft: "Sampler", guesses: int, n: int, seed: int, draw: Draw | None = None, prompt: str = "") -> Iterator[Tensor]:
+    def guessed(
+        self,
+        draft: "Sampler",
+        guesses: int,
+        n: int,
+        seed: int,
+        given: Mapping[str, Tensor] | None = None,
+        draw: Draw | None = None,
+        prompt: str = "",
+    ) -> Iterator[Tensor]:
         """Pieces of n samples drawn by the guesses of a quicker model, as likely as without. Raises GenctlError (power, usage, prompt-token)."""
         how: Any = (draw or self.recipe.sample).model_copy(update={"chunk": 1})
         for one in (self, draft):
@@ -102,6 +111,10 @@ class Sampler:
                 raise GenctlError("power", f"family '{one.recipe.family}' does not draw symbol by symbol", "genctl list powers")
         if (self.spec.vocab, self.spec.codec) != (draft.spec.vocab, draft.spec.codec):
             raise GenctlError("usage", "--draft: that model has another vocabulary", "a draft trained on the same data")
+        if missing := set(draft.model.conditions) - set(self.model.conditions):
+            raise GenctlError("usage", f"--draft: that model is conditional on '{min(missing)}', this one is not", "another draft")
+        if prompt and self.spec.media != "text":
+            raise GenctlError("power", f"family '{self.recipe.family}' cannot go on from a prompt")
         length = how.length or self.spec.size
         for one in (self, draft):
             model: Any = one.model
@@ -119,7 +132,7 @@ class Sampler:
             return x.view(m, *self.spec.shape) if length == self.spec.size else x
 
         draft.model.eval()
-        return sampling.chunks(self.model, n, how, seed, self.given(n, None), drawn)
+        return sampling.chunks(self.model, n, how, seed, self.given(n, given), drawn)
 
     def given(self, n: int, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """What to condition on, for n samples: as asked, and class labels in turn where the model needs one that was not."""
@@ -227,7 +240,7 @@ def sample_to_files(
     """
     note = sampler.note(seed)
     if draft is not None:
-        pieces = sampler.guessed(*draft, n, seed, draw, prompt or "")
+        pieces = sampler.guessed(*draft, n, seed, given, draw, prompt or "")
     else:
         pieces = sampler.stream(n, seed, given, draw) if prompt is None else sampler.go_on(prompt, n, seed, draw, say)
     if out.suffix == ".npz":
