@@ -1,20 +1,23 @@
 """Decoder-only transformer: pre-norm blocks of causal attention and a two-layer network, with a cache for drawing.
 
-Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; rotary positions: Su et al. 2021, https://arxiv.org/abs/2104.09864;
-query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668;
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668;
 SwiGLU: Shazeer 2020, https://arxiv.org/abs/2002.05202; RMS norm: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467; grouped
-queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
+queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245; GELU and its approximation by tanh: Hendrycks and Gimpel 2016,
+https://arxiv.org/abs/1606.08415.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["gelu", "relu2", "swiglu"]
+from genctl.nets.rotary import Stretch, rotations, turned
+
+Activation = Literal["gelu", "gelu_tanh", "relu2", "swiglu"]
 Norm = Literal["layer", "rms"]
 PATIENCE = 8  # steps of one symbol after which laying the weights out anew pays
 
@@ -86,27 +89,6 @@ class State(dict[str, Tensor]):
         self.cache = cache
 
 
-def rotations(length: int, d: int, base: float = 10_000.0) -> Tensor:
-    """cos and signed sin, (2, length, d): position m turns the pair (i, i + d/2) by m / base^(2i/d) (RoFormer eq. 34, halves for pairs)."""
-    angle = torch.arange(length)[:, None] * base ** (-torch.arange(0, d, 2) / d)
-    cos, sin = angle.cos(), angle.sin()
-    return torch.stack([torch.cat([cos, cos], 1), torch.cat([-sin, sin], 1)])
-
-
-class _Turn(torch.autograd.Function):
-    """x cos + roll(x) sin; the gradient turns back, so it costs what the forward pass costs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, -1), sin)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        cos, sin = ctx.saved_tensors
-        return (grad * cos).addcmul_(grad.roll(grad.shape[-1] // 2, -1), sin, value=-1), None, None
-
-
 class _ReLU2(torch.autograd.Function):
     """max(u, 0)^2, in one new tensor each way; u itself is overwritten."""
 
@@ -123,9 +105,21 @@ class _ReLU2(torch.autograd.Function):
         return out
 
 
-def normed(kind: Norm, width: int, bias: bool) -> nn.Module:
-    """What brings vectors to one size: about their mean, or about zero."""
-    return nn.LayerNorm(width, bias=bias) if kind == "layer" else nn.RMSNorm(width, eps=1e-6)
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu2": _ReLU2.apply,  # type: ignore[no-untyped-call]
+}
+
+
+def normed(kind: Norm, width: int, bias: bool, eps: float = 0.0) -> nn.Module:
+    """What brings vectors to one size: about their mean, or about zero. eps 0: 1e-5, or 1e-6 for rms."""
+    return nn.LayerNorm(width, eps or 1e-5, bias=bias) if kind == "layer" else nn.RMSNorm(width, eps or 1e-6)
+
+
+def between(width: int, activation: Activation, inner: int = 0) -> int:
+    """Units between the two layers: four times the width, or for swiglu, which has three matrices, 8/3; `inner` if that is given."""
+    return inner or (-(-8 * width // 3) if activation == "swiglu" else 4 * width)
 
 
 class Attention(nn.Module):
@@ -145,7 +139,7 @@ class Attention(nn.Module):
         if self.gain is not None:
             qk = F.layer_norm(qk, (qk.shape[-1],), self.gain)
         if turn is not None:
-            qk = _Turn.apply(qk, turn[0, :, None], turn[1, :, None])  # type: ignore[no-untyped-call]
+            qk = turned(qk, turn)
         q, k = torch.split(qk, [heads, kv], 2)
         return q, k, v
 
@@ -160,6 +154,13 @@ class Attention(nn.Module):
             q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True, enable_gqa=self.grouped
         )
         return o.transpose(1, 2).flatten(2)
+
+    def looks(self, h: Tensor, turn: Tensor | None) -> Tensor:
+        """(B, heads, S, S): how much each vector takes from each up to itself; rows sum to one."""
+        q, k, _ = (t.transpose(1, 2) for t in self.project(h, turn))
+        k = k.repeat_interleave(self.heads // self.kv_heads, 1)
+        ahead = torch.ones(h.shape[1], h.shape[1], dtype=torch.bool, device=h.device).triu(1)
+        return (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(ahead, -torch.inf).softmax(-1)
 
     def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply) -> Tensor:
         """The same for S new vectors behind `used` old ones, whose keys and values are in `past`, where the new ones join them."""
@@ -186,11 +187,11 @@ class Block(nn.Module):
         bias: bool,
         qk_norm: bool,
         activation: Activation,
-        norm: Norm,
+        norm: Callable[[], nn.Module],
         dropout: float,
     ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = normed(norm, width, bias), normed(norm, width, bias)
+        self.norm1, self.norm2 = norm(), norm()
         self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout)
         self.up, self.down = nn.Linear(width, 2 * inner if activation == "swiglu" else inner, bias), nn.Linear(inner, width, bias)
         self.activation, self.dropout = activation, dropout
@@ -204,7 +205,7 @@ class Block(nn.Module):
             gate, u = u.chunk(2, -1)
             u = F.silu(gate) * u
         else:
-            u = F.gelu(u) if self.activation == "gelu" else _ReLU2.apply(u)  # type: ignore[no-untyped-call]
+            u = ACTIVATIONS[self.activation](u)
         return self.add(h, apply(self.down, u))
 
     def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
@@ -220,9 +221,10 @@ class Transformer(nn.Module):
     """Vectors (B, S, width) to vectors of the same shape, each a function of itself and those before it.
 
     length    the most vectors that are read together
-    rotary    turns queries and keys by their position; otherwise `position` holds a learned vector for each
+    rotary    turns queries and keys by their position, the slowest pair by about 1 / base; otherwise `position` holds a learned vector
+              for each
     kv_heads  heads of keys and values; 0: as many as of queries
-    inner     units between the two layers; 0: four times the width, or for swiglu, which has three matrices, 8/3
+    inner     units between the two layers; 0: as `between` says
     """
 
     turns: Tensor | None
@@ -239,19 +241,23 @@ class Transformer(nn.Module):
         bias: bool = False,
         activation: Activation = "relu2",
         norm: Norm = "layer",
+        eps: float = 0.0,
         kv_heads: int = 0,
         inner: int = 0,
         dropout: float = 0.0,
+        base: float = 10_000.0,
+        stretch: Stretch | None = None,
     ) -> None:
         super().__init__()
         kv_heads = kv_heads or heads
-        inner = inner or (-(-8 * width // 3) if activation == "swiglu" else 4 * width)
+        inner = between(width, activation, inner)
         self.length, self.dropout = length, dropout
         self.cached = (kv_heads, width // heads)  # heads and dimensions of keys and values
-        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout) for _ in range(layers))
-        self.norm = normed(norm, width, bias)
+        one = partial(normed, norm, width, bias, eps)
+        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, inner, bias, qk_norm, activation, one, dropout) for _ in range(layers))
+        self.norm = one()
         self.position = None if rotary else nn.Parameter(torch.empty(length, width))
-        self.register_buffer("turns", rotations(length, width // heads) if rotary else None, persistent=False)
+        self.register_buffer("turns", rotations(length, width // heads, base, stretch) if rotary else None, persistent=False)
         self.reset()
 
     def reset(self) -> None:
@@ -278,6 +284,15 @@ class Transformer(nn.Module):
             h = block(h, turn)
         out: Tensor = self.norm(h)
         return out
+
+    def looks(self, h: Tensor) -> Tensor:
+        """(B, layers, heads, S, S): how much each vector takes from each, in every layer."""
+        h, turn = self.place(h, 0)
+        found = []
+        for block in self.blocks:
+            found.append(block.attention.looks(block.norm1(h), turn))  # type: ignore[union-attr, operator]
+            h = block(h, turn)
+        return torch.stack(found, 1)
 
     @torch.no_grad()
     def extend(self, h: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, State]:
