@@ -4,30 +4,28 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from genctl.contract import Batch, Spec
-from genctl.data import DataConfig, Dataset, Split, fingerprint
+from genctl.data import Dataset, Split, fingerprint
+from genctl.data._tokenise import MAX_SYMBOLS, Coder, TokeniseConfig, fit, small
 from genctl.errors import GenctlError, safe_text
 
 MAX_BYTES = 200 * 2**20  # of text in all: it lives in memory, and no process should pass a gigabyte for it
 MAX_FILES = 100_000
 BLOCK = 4 * 2**20  # characters that are numbered at once
-MAX_SYMBOLS = 8_000  # the table of characters travels in every checkpoint's header
 
 
-class TextConfig(DataConfig):
+class TextConfig(TokeniseConfig):
     """The keys that every set of running text takes."""
 
     length: int = Field(65, ge=2, le=1_000_000)
     """Symbols in a window. Training takes a window at every offset; held-out windows share one symbol, the last of one and the first
     of the next, so that every symbol but the split's first is scored once, after 1 to length - 1 others (nanoGPT's protocol)."""
-    tokenise: Literal["chars", "bytes"] = "chars"
-    """A symbol is a character of the text (line ends become one newline), or a byte of its UTF-8 form."""
 
 
 # --- bytes to text -----------------------------------------------------------------------------------------------------------
@@ -105,22 +103,50 @@ def _checked(name: str, data: bytes) -> bytes:
 # --- text to symbols ---------------------------------------------------------------------------------------------------------
 
 
-def symbols(data: bytes, tokenise: str) -> tuple[Tensor, dict[str, Any], int]:
-    """UTF-8 as (row of symbols, codec, vocabulary). Characters are numbered in their own order."""
-    if tokenise == "bytes":
-        return torch.frombuffer(bytearray(data), dtype=torch.uint8), {"bytes": True}, 256
+def symbols(data: bytes, config: TextConfig, cuts: tuple[float, float]) -> tuple[list[Tensor], dict[str, Any], int]:
+    """UTF-8, cut at two shares of its length, as ([three rows of symbols], codec, vocabulary). Line ends become one newline, but for bytes.
+
+    Characters are numbered in their own order; learned symbols are learned from the first part.
+    """
+    if config.tokenise == "bytes" and not config.tokenizer:
+        return _cut(torch.frombuffer(bytearray(data), dtype=torch.uint8), cuts), {"bytes": True}, 256
     text = data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    if config.tokenise == "chars" and not config.tokenizer:
+        row, known = _characters(text)
+        return _cut(row, cuts), {"symbols": [chr(c) for c in known.tolist()]}, len(known)
+    a, b = (int(len(text) * share) for share in cuts)
+    parts = [text[:a], text[a:b], text[b:]]
+    coder = fit(config, parts, learn=parts[:1])
+    return [_encoded(coder, part) for part in parts], coder.codec, coder.vocab
+
+
+def _cut(row: Tensor, cuts: tuple[float, float]) -> list[Tensor]:
+    a, b = (int(len(row) * share) for share in cuts)
+    return [row[:a], row[a:b], row[b:]]
+
+
+def _encoded(coder: Coder, text: str) -> Tensor:
+    """A row of symbols; many lines at a time, so that the library's own memory stays small."""
+    lines, dtype = text.splitlines(keepends=True), small(coder.vocab)
+    rows = [
+        torch.tensor([i for row in coder.encode(lines[k : k + 10_000]) for i in row], dtype=dtype) for k in range(0, len(lines), 10_000)
+    ]
+    return torch.cat([torch.empty(0, dtype=dtype), *rows])
+
+
+def _characters(text: str) -> tuple[Tensor, Tensor]:
+    """(row, the code points it numbers)."""
     known = torch.tensor(sorted(map(ord, set(text))), dtype=torch.int32)
     if len(known) > MAX_SYMBOLS:
-        raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes")
-    small = torch.uint8 if len(known) <= 256 else torch.int16
-    number = torch.zeros(int(known[-1]) + 1 if len(known) else 0, dtype=small)
-    number[known.long()] = torch.arange(len(known)).to(small)
-    row = torch.empty(len(text), dtype=small)
+        raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes or bpe")
+    dtype = small(len(known))
+    number = torch.zeros(int(known[-1]) + 1 if len(known) else 0, dtype=dtype)
+    number[known.long()] = torch.arange(len(known)).to(dtype)
+    row = torch.empty(len(text), dtype=dtype)
     for start in range(0, len(text), BLOCK):  # code points take four bytes each
         points = torch.frombuffer(bytearray(text[start : start + BLOCK].encode("utf-32-le")), dtype=torch.int32)
         row[start : start + BLOCK] = number[points]
-    return row, {"symbols": [chr(c) for c in known.tolist()]}, len(known)
+    return row, known
 
 
 # --- symbols to windows ------------------------------------------------------------------------------------------------------
@@ -137,7 +163,8 @@ def dataset(config: TextConfig, data: bytes, valid: float, test: float) -> Datas
 
     A text shorter than a window is one window, and a held-out part shorter than a window is the text's last window; a note says so.
     """
-    row, codec, vocab = symbols(data, config.tokenise)
+    parts, codec, vocab = symbols(data, config, (1 - valid - test, 1 - test))
+    row = torch.cat(parts)
     if len(row) < 2:
         raise GenctlError("data-empty", "the text has a single symbol: there is nothing to predict", "a longer text")
     length, notes = min(config.length, len(row)), []
@@ -145,8 +172,8 @@ def dataset(config: TextConfig, data: bytes, valid: float, test: float) -> Datas
         notes.append(
             f"warning[data-short]: the text has {len(row)} symbols, fewer than data.length {config.length}: it is one window of {length}"
         )
-    a, b = int(len(row) * (1 - valid - test)), int(len(row) * (1 - test))
-    parts = [row[:a], row[a:b], row[b:] if test else row[a:b]]
+    if not test:
+        parts[2] = parts[1]
     if min(map(len, parts)) < length:
         parts = [p if len(p) >= length else row[-length:] for p in parts]
         notes.append(

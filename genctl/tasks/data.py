@@ -5,14 +5,15 @@ from typing import Any
 
 from genctl import catalog, config, recipe
 from genctl.config import Tree
-from genctl.data import Dataset
+from genctl.contract import Spec
+from genctl.data import Dataset, told
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
 from genctl.media import writer
 
 
-def open_source(source: str) -> tuple[Any, Dataset]:
-    """(settings, dataset) of a recipe file, of a shipped recipe, or of `name,key=value,...`."""
+def open_source(source: str, spec: Spec | None = None) -> tuple[Any, Dataset]:
+    """(settings, dataset) of a recipe file, of a shipped recipe, or of `name,key=value,...`; text in the symbols of `spec`."""
     if Path(source).suffix in (".yaml", ".yml") or source in catalog.recipes():
         plan, _ = recipe.read(source)
         settings = plan.data
@@ -25,6 +26,7 @@ def open_source(source: str) -> tuple[Any, Dataset]:
         settings = config.validate(tree, reader.Config)
         if settings is None:
             raise GenctlError("usage", [f"{where}: {what}" for where, what in tree.mistakes])
+    settings = told(settings, spec) if spec else settings
     return settings, catalog.load("data", settings.name).open(settings)
 
 
