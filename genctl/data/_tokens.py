@@ -152,10 +152,10 @@ def _numbered(text: str, known: Tensor) -> Tensor:
 # --- symbols to windows ------------------------------------------------------------------------------------------------------
 
 
-def windows(row: Tensor, length: int, stride: int) -> Split:
-    """Every window of `length` symbols at offsets 0, stride, 2 stride, ...; a batch is one gather."""
+def windows(row: Tensor, length: int, stride: int, known: str = "") -> Split:
+    """Every window of `length` symbols at offsets 0, stride, 2 stride, ...; a batch is one gather. known: the row's fingerprint."""
     views = row.unfold(0, length, stride)
-    return Split(len(views), lambda index: Batch(x=views[index].long()), lambda: f"{fingerprint(row)}-{length}-{stride}")
+    return Split(len(views), lambda index: Batch(x=views[index].long()), lambda: f"{known or fingerprint(row)}-{length}-{stride}")
 
 
 def dataset(config: TextConfig, parts: list[str]) -> Dataset:
