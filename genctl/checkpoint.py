@@ -9,9 +9,11 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,60 @@ _DTYPE = {
 }
 
 
+# --- what is too long for a description -------------------------------------------------------------------------------------
+
+LONG, CODEC = "tokenizer", "codec/"  # a tokeniser travels as a tensor of bytes, named by its content
+
+
+def fold(plain: Any) -> tuple[Any, dict[str, Tensor]]:
+    """A plain tree with the name of a tensor in place of each tokeniser, and those tensors."""
+    bulk: dict[str, Tensor] = {}
+
+    def walk(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: walk(k, v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [walk("", v) for v in value]
+        if key != LONG or not isinstance(value, str) or not value.startswith("{"):
+            return value
+        data = value.encode()
+        name = CODEC + hashlib.sha256(data).hexdigest()[:16]
+        bulk[name] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return name
+
+    return walk("", plain), bulk
+
+
+def unfold(plain: Any, bulk: Mapping[str, Tensor]) -> Any:
+    """The inverse of `fold`. Raises KeyError, or ValueError for bytes that are not text."""
+    if isinstance(plain, dict):
+        return {k: unfold(_text(bulk[v]) if k == LONG and _folded(v) else v, bulk) for k, v in plain.items()}
+    return [unfold(v, bulk) for v in plain] if isinstance(plain, list) else plain
+
+
+def _folded(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(CODEC)
+
+
+def _text(t: Tensor) -> str:
+    if t.dtype is not torch.uint8 or t.ndim != 1:
+        raise ValueError("a tokeniser is a row of bytes")
+    return t.numpy().tobytes().decode()
+
+
+def look(path: Path) -> Header:
+    """The header of a model file with its tokenisers, without its weights. Nothing is verified but the form."""
+    head = header.read(path)
+    names = [k for k in head.tensors if k.startswith(CODEC)]
+    if not names:
+        return head
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return replace(head, meta=unfold(head.meta, {k: file.get_tensor(k) for k in names}))
+    except Exception as e:
+        raise bad("ckpt-content", path, f"its tokeniser cannot be read: {safe_text(e)}") from None
+
+
 # --- one file ----------------------------------------------------------------------------------------------------------------
 
 
@@ -59,7 +115,8 @@ def pieces(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], seal: bool = 
 
     `seal` puts a sha256 over the description and all tensors into it, so that the file verifies alone.
     """
-    cpu = {k: v.detach().to("cpu").contiguous() for k, v in tensors.items()}
+    meta, bulk = fold(meta)
+    cpu = {k: v.detach().to("cpu").contiguous() for k, v in {**tensors, **bulk}.items()}
     text = json.dumps(meta, ensure_ascii=False, separators=(",", ":"))
     if len(text) > header.MAX_META:
         raise GenctlError("limit", f"the checkpoint's description would be {len(text) // 1024} KB, limit {header.MAX_META // 1024} KB")
@@ -104,7 +161,11 @@ def unpack(path: Path, sha256: str | None = None) -> tuple[Header, dict[str, Ten
         sealed and not sha256 and again.digest != header.digest(again.text, parts)
     ):
         raise bad("ckpt-checksum", path, "checksum mismatch: the file is damaged or was edited", "use another checkpoint of the run")
-    return again, tensors
+    bulk = {k: tensors.pop(k) for k in list(tensors) if k.startswith(CODEC)}
+    try:
+        return replace(again, meta=unfold(again.meta, bulk)), tensors
+    except (KeyError, ValueError) as e:
+        raise bad("ckpt-content", path, f"its tokeniser cannot be read: {safe_text(e)}") from None
 
 
 # --- a model and its file ----------------------------------------------------------------------------------------------------
@@ -143,10 +204,12 @@ def understand(head: Header) -> tuple[Recipe, Spec]:
         for part in (spec, *spec.given.values()):
             if part.media not in media:
                 raise ValueError(f"there is no medium '{part.media}'")
-            for key in ("names", "symbols", "columns"):
+            for key in ("names", "symbols", "specials", "columns"):
                 words = part.codec.get(key, [])
                 if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
                     raise ValueError(f"the codec's {key} are not a list of texts")
+            if not isinstance(part.codec.get(LONG, ""), str):
+                raise ValueError("the codec's tokeniser is not text")
             if "symbols" in part.codec and len(part.codec["symbols"]) != part.vocab:
                 raise ValueError("the codec's symbols are not as many as the vocabulary")
     except GenctlError as e:
@@ -183,8 +246,10 @@ def load(path: Path) -> tuple[Model, Recipe, Spec, Header]:
             shell = cls(plan.model, spec)
     except Exception as e:  # whatever a family says of a hostile description is the file's fault
         raise bad("ckpt-meta", path, f"its recipe and spec do not make a model: {safe_text(e)}") from None
-    match(path, head.tensors, {k: (dtype_of(v), tuple(v.shape)) for k, v in weights(shell).items()})
+    found = {k: v for k, v in head.tensors.items() if not k.startswith(CODEC)}
+    match(path, found, {k: (dtype_of(v), tuple(v.shape)) for k, v in weights(shell).items()})
     head, tensors = unpack(path)
+    plan, spec = understand(head)
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise bad(

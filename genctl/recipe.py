@@ -126,6 +126,13 @@ class Recipe:
         sections = {k: getattr(self, k).model_dump(mode="json") for k in ("data", "model", "train", "sample", "guard", "limits")}
         return {"family": self.family, **sections} | ({"expect": self.expect.model_dump(mode="json")} if self.expect else {})
 
+    def written(self) -> dict[str, Any]:
+        """The same as a file to start anew from: where a tokeniser was trained, it is trained again."""
+        plain = self.plain()
+        if str(plain["data"].get("tokenizer")).startswith("{"):
+            plain["data"]["tokenizer"] = None
+        return plain
+
 
 class _Whole(Settings):
     """The sections together; they have no docstrings of their own to look for in the source."""
@@ -205,7 +212,9 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[s
     free = {
         f"{s}.{k}" for s, cls in (("train", Train), ("guard", Guard), ("limits", Limits)) for k in cls.model_fields if is_run_key(cls, k)
     }
-    differ = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and not (k.startswith("data.") and k.endswith("path"))]
+    differ = [
+        k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and not (k.startswith("data.") and k.endswith(("path", "tokenizer")))
+    ]
     loose = [k for k in differ if k in free or k.split(".")[0] in ("expect", "sample", "limits")]
     return [k for k in differ if k not in loose], loose
 

@@ -88,6 +88,12 @@ def within(plain: dict[str, Any]) -> Dataset:
     return found
 
 
+def told(settings: Any, spec: Spec) -> Any:
+    """The settings of a set of text with the tokeniser of a Spec, so that it is read in the symbols that a model knows."""
+    found = next((s.codec["tokenizer"] for s in (spec, *spec.given.values()) if "tokenizer" in s.codec), None)
+    return settings.model_copy(update={"tokenizer": found}) if found and "tokenizer" in type(settings).model_fields else settings
+
+
 def tensors(x: Tensor, given: dict[str, Tensor] | None = None, prepare: Callable[[Tensor], Tensor] = lambda x: x) -> Split:
     """A split held in memory: x (N, ...) as stored; `prepare` makes a batch of it what the Spec promises."""
     beside = given or {}

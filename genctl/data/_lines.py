@@ -1,18 +1,16 @@
 """What every set of lines has in common: each line of a text is an example, ended by a symbol of its own."""
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from genctl.contract import Spec
-from genctl.data import DataConfig, Dataset, holdout, tensors
+from genctl.data import Dataset, holdout, tensors
+from genctl.data._tokenise import TokeniseConfig, fit, padded, small
 from genctl.errors import GenctlError
 
-MAX_SYMBOLS, MAX_CELLS = 8_000, 2**28  # the table of characters travels in every checkpoint's header; rows live in memory
-END = 0
+MAX_CELLS = 2**28  # rows live in memory
 
 
-class LinesConfig(DataConfig):
+class LinesConfig(TokeniseConfig):
     """The keys that they take."""
 
     length: int = Field(0, ge=0, le=100_000)
@@ -26,29 +24,20 @@ class LinesConfig(DataConfig):
 
 
 def dataset(config: LinesConfig, text: str) -> Dataset:
-    """Lines of characters as rows of symbols; empty lines are none. Raises GenctlError (data-empty, limit)."""
+    """Lines as rows of symbols; empty lines are none. Raises GenctlError (data-empty, limit, and what fit raises)."""
     lines = [line for line in text.splitlines() if line]
-    kept = [line for line in lines if not config.length or len(line) < config.length]
-    if not kept:
-        raise GenctlError("data-empty", f"no line of {len(lines):,} fits in data.length {config.length}", "data.length=0 takes all")
-    known = sorted(set().union(*kept))
-    length = config.length or max(map(len, kept)) + 1
-    if len(known) > MAX_SYMBOLS or len(kept) * length > MAX_CELLS:
-        what = f"{len(kept):,} lines of up to {length:,} symbols of {len(known):,} kinds"
-        raise GenctlError("limit", f"{what}: at most {MAX_SYMBOLS:,} kinds and {MAX_CELLS:,} symbols", "a smaller data.length")
-    left = len(lines) - len(kept)
-    notes = (
-        (f"warning[data-short]: {left:,} of {len(lines):,} lines are longer than data.length {config.length}: left out",) if left else ()
-    )
-    spec = Spec(shape=(length,), vocab=len(known) + 1, end=END, media="text", codec={"symbols": ["", *known]})
-    x = rows(kept, {c: i + 1 for i, c in enumerate(known)}, length)
-    train, valid, test = (tensors(x[i], prepare=Tensor.long) for i in holdout(len(x), config.valid, config.test, seed=config.split_seed))
-    return Dataset(spec, train.first(config.limit), valid, test, notes=notes)
-
-
-def rows(lines: list[str], number: dict[str, int], length: int) -> Tensor:
-    """(N, length) of 16 bits, filled with the end symbol."""
-    x = torch.full((len(lines), length), END, dtype=torch.int16)
-    for i, line in enumerate(lines):
-        x[i, : len(line)] = torch.tensor([number[c] for c in line], dtype=torch.int16)
-    return x
+    if not lines:
+        raise GenctlError("data-empty", "the text has no line that is not empty")
+    split = [index.tolist() for index in holdout(len(lines), config.valid, config.test, seed=config.split_seed)]
+    coder = fit(config, lines, learn=[lines[i] for i in split[0]])
+    rows = coder.encode(lines)
+    length = config.length or max(map(len, rows)) + 1
+    kept = [[rows[i] for i in part if len(rows[i]) < length] for part in split]
+    if not all(kept):
+        raise GenctlError("data-empty", f"no line of {len(lines):,} fits in data.length {length}", "data.length=0 takes all")
+    if len(lines) * length > MAX_CELLS:
+        raise GenctlError("limit", f"{len(lines):,} lines of {length:,} symbols: at most {MAX_CELLS:,} symbols", "a smaller data.length")
+    left = sum(len(row) >= length for row in rows)
+    notes = (f"warning[data-short]: {left:,} of {len(lines):,} lines are longer than data.length {length}: left out",) if left else ()
+    train, valid, test = (tensors(padded(part, length, coder.end, small(coder.vocab)), prepare=Tensor.long) for part in kept)
+    return Dataset(coder.spec(length), train.first(config.limit), valid, test, notes=notes)

@@ -4,30 +4,28 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from genctl.contract import Batch, Spec
-from genctl.data import DataConfig, Dataset, Split, fingerprint
+from genctl.data import Dataset, Split, fingerprint
+from genctl.data._tokenise import MAX_SYMBOLS, Coder, TokeniseConfig, fit, small
 from genctl.errors import GenctlError, safe_text
 
 MAX_BYTES = 200 * 2**20  # of text in all: it lives in memory, and no process should pass a gigabyte for it
 MAX_FILES = 100_000
 BLOCK = 4 * 2**20  # characters that are numbered at once
-MAX_SYMBOLS = 8_000  # the table of characters travels in every checkpoint's header
 
 
-class TextConfig(DataConfig):
+class TextConfig(TokeniseConfig):
     """The keys that every set of running text takes."""
 
     length: int = Field(65, ge=2, le=1_000_000)
     """Symbols in a window. Training takes a window at every offset; held-out windows share one symbol, the last of one and the first
     of the next, so that every symbol but the split's first is scored once, after 1 to length - 1 others (nanoGPT's protocol)."""
-    tokenise: Literal["chars", "bytes"] = "chars"
-    """A symbol is a character of the text (line ends become one newline), or a byte of its UTF-8 form."""
 
 
 # --- bytes to text -----------------------------------------------------------------------------------------------------------
@@ -52,7 +50,7 @@ def read(path: Path) -> bytes:
         raise GenctlError("no-input", f"{shown} is missing") from None
     except PermissionError as e:
         raise GenctlError("permission", f"{safe_text(e.filename or path)} may not be read") from None
-    out = b"".join(_checked(name, data) for name, data in pieces)
+    out = b"".join(checked(name, data) for name, data in pieces)
     if not out:
         raise GenctlError("data-empty", f"{shown}: holds no text", "a text file, or a folder or zip of .txt files")
     return out
@@ -93,7 +91,7 @@ def _line(data: bytes) -> bytes:
     return data if not data or data.endswith(b"\n") else data + b"\n"
 
 
-def _checked(name: str, data: bytes) -> bytes:
+def checked(name: str, data: bytes) -> bytes:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -105,39 +103,68 @@ def _checked(name: str, data: bytes) -> bytes:
 # --- text to symbols ---------------------------------------------------------------------------------------------------------
 
 
-def symbols(data: bytes, tokenise: str) -> tuple[Tensor, dict[str, Any], int]:
-    """UTF-8 as (row of symbols, codec, vocabulary). Characters are numbered in their own order."""
-    if tokenise == "bytes":
-        return torch.frombuffer(bytearray(data), dtype=torch.uint8), {"bytes": True}, 256
-    text = data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    known = torch.tensor(sorted(map(ord, set(text))), dtype=torch.int32)
+def shares(config: TextConfig, data: bytes, valid: float, test: float) -> list[str]:
+    """UTF-8 cut by position: the training text, then the validation text, then the test text; test=0: the validation text again.
+
+    Line ends become one newline, but where symbols are bytes.
+    """
+    text = data.decode("utf-8")
+    if config.tokenise != "bytes":
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    a, b = int(len(text) * (1 - valid - test)), int(len(text) * (1 - test))
+    return [text[:a], text[a:b], text[b:] if test else text[a:b]]
+
+
+def symbols(config: TextConfig, parts: list[str]) -> tuple[list[Tensor], dict[str, Any], int]:
+    """(a row of symbols for each text, codec, vocabulary). Characters are numbered in their own order; pieces and words are learned from the first text."""
+    if config.tokenizer or config.tokenise not in ("chars", "bytes"):
+        coder = fit(config, parts, learn=parts[:1])
+        return [_encoded(coder, part) for part in parts], coder.codec, coder.vocab
+    if config.tokenise == "bytes":
+        return [torch.frombuffer(bytearray(part.encode()), dtype=torch.uint8) for part in parts], {"bytes": True}, 256
+    known = torch.tensor(sorted(map(ord, set().union(*parts))), dtype=torch.int32)
     if len(known) > MAX_SYMBOLS:
-        raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes")
-    small = torch.uint8 if len(known) <= 256 else torch.int16
-    number = torch.zeros(int(known[-1]) + 1 if len(known) else 0, dtype=small)
-    number[known.long()] = torch.arange(len(known)).to(small)
-    row = torch.empty(len(text), dtype=small)
+        raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes or bpe")
+    return [_numbered(part, known) for part in parts], {"symbols": [chr(c) for c in known.tolist()]}, len(known)
+
+
+def _encoded(coder: Coder, text: str) -> Tensor:
+    """A row of symbols; many lines at a time, so that the library's own memory stays small."""
+    lines, dtype = text.splitlines(keepends=True), small(coder.vocab)
+    rows = [
+        torch.tensor([i for row in coder.encode(lines[k : k + 10_000]) for i in row], dtype=dtype) for k in range(0, len(lines), 10_000)
+    ]
+    return torch.cat([torch.empty(0, dtype=dtype), *rows])
+
+
+def _numbered(text: str, known: Tensor) -> Tensor:
+    """The place of each character among the code points `known`."""
+    dtype = small(len(known))
+    number = torch.zeros(int(known[-1]) + 1 if len(known) else 0, dtype=dtype)
+    number[known.long()] = torch.arange(len(known)).to(dtype)
+    row = torch.empty(len(text), dtype=dtype)
     for start in range(0, len(text), BLOCK):  # code points take four bytes each
         points = torch.frombuffer(bytearray(text[start : start + BLOCK].encode("utf-32-le")), dtype=torch.int32)
         row[start : start + BLOCK] = number[points]
-    return row, {"symbols": [chr(c) for c in known.tolist()]}, len(known)
+    return row
 
 
 # --- symbols to windows ------------------------------------------------------------------------------------------------------
 
 
-def windows(row: Tensor, length: int, stride: int) -> Split:
-    """Every window of `length` symbols at offsets 0, stride, 2 stride, ...; a batch is one gather."""
+def windows(row: Tensor, length: int, stride: int, known: str = "") -> Split:
+    """Every window of `length` symbols at offsets 0, stride, 2 stride, ...; a batch is one gather. known: the row's fingerprint."""
     views = row.unfold(0, length, stride)
-    return Split(len(views), lambda index: Batch(x=views[index].long()), lambda: f"{fingerprint(row)}-{length}-{stride}")
+    return Split(len(views), lambda index: Batch(x=views[index].long()), lambda: f"{known or fingerprint(row)}-{length}-{stride}")
 
 
-def dataset(config: TextConfig, data: bytes, valid: float, test: float) -> Dataset:
-    """Windows of one text cut by position: training, then validation, then test; test=0: the validation part again.
+def dataset(config: TextConfig, parts: list[str]) -> Dataset:
+    """Windows of three texts: for training, validation and testing.
 
-    A text shorter than a window is one window, and a held-out part shorter than a window is the text's last window; a note says so.
+    Texts shorter than a window are one window, and a held-out part shorter than a window is the last window of all; a note says so.
     """
-    row, codec, vocab = symbols(data, config.tokenise)
+    rows, codec, vocab = symbols(config, parts)
+    row = torch.cat(rows)
     if len(row) < 2:
         raise GenctlError("data-empty", "the text has a single symbol: there is nothing to predict", "a longer text")
     length, notes = min(config.length, len(row)), []
@@ -145,14 +172,12 @@ def dataset(config: TextConfig, data: bytes, valid: float, test: float) -> Datas
         notes.append(
             f"warning[data-short]: the text has {len(row)} symbols, fewer than data.length {config.length}: it is one window of {length}"
         )
-    a, b = int(len(row) * (1 - valid - test)), int(len(row) * (1 - test))
-    parts = [row[:a], row[a:b], row[b:] if test else row[a:b]]
-    if min(map(len, parts)) < length:
-        parts = [p if len(p) >= length else row[-length:] for p in parts]
+    if min(map(len, rows)) < length:
+        rows = [p if len(p) >= length else row[-length:] for p in rows]
         notes.append(
             f"warning[data-short]: a split is shorter than a window of {length}: it is the last window of the text, which others hold too"
         )
     spec = Spec(shape=(length,), vocab=vocab, media="text", codec=codec)
-    train = windows(parts[0], length, 1).first(config.limit)
-    held, last = (windows(p, length, length - 1) for p in parts[1:])
+    train = windows(rows[0], length, 1).first(config.limit)
+    held, last = (windows(p, length, length - 1) for p in rows[1:])
     return Dataset(spec, train, held, last, notes=tuple(notes))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genctl.contract import Spec
 from genctl.data import DataConfig, Dataset, Split, find, images, pairs, tensors
-from genctl.data._lines import END, rows
+from genctl.data._tokenise import characters
 from genctl.data._zip import open_zip
 from genctl.errors import GenctlError, safe_text
 
@@ -64,8 +64,8 @@ def _named(config: Config, path: Path, said: dict[str, dict[str, str]]) -> Datas
         )
     names = [i.place.stem for i in kept]
     lines = [said[n]["name"].lower()[: config.length - 1] for n in names]
-    alphabet = sorted(set().union(*lines))
-    caption = rows(lines, {c: i + 1 for i, c in enumerate(alphabet)}, config.length)
+    coder = characters(lines)
+    caption = coder.rows(lines, config.length)
     kinds = [said[n]["category"] or "other" for n in names]
     classes = sorted(set(kinds))
     x, label, number = torch.stack(pictures), torch.tensor([classes.index(k) for k in kinds]), {n: k for k, n in enumerate(names)}
@@ -75,9 +75,8 @@ def _named(config: Config, path: Path, said: dict[str, dict[str, str]]) -> Datas
         return tensors(x[at], {"caption": caption[at].long(), "label": label[at]}, _scaled)
 
     parts = {k: part(v) for k, v in pairs.by_name(sorted(names)).items()}
-    text = Spec(shape=(config.length,), vocab=len(alphabet) + 1, end=END, media="text", codec={"symbols": ["", *alphabet]})
     kind = Spec(shape=(), vocab=len(classes), codec={"names": classes})
-    spec = Spec(shape=tuple(x.shape[1:]), levels=256, given={"caption": text, "label": kind}, media="image")
+    spec = Spec(shape=tuple(x.shape[1:]), levels=256, given={"caption": coder.spec(config.length), "label": kind}, media="image")
     return Dataset(spec, parts["train"].first(config.limit), parts["valid"], parts["test"])
 
 

@@ -1,6 +1,7 @@
 """Text: symbols to characters, one sample a paragraph in a txt.
 
-`spec.codec["symbols"]` lists the text of each symbol; with `spec.codec["bytes"]` symbols are the bytes of UTF-8.
+The codec of a Spec says how: `symbols` lists the text of each symbol; with `bytes` symbols are the bytes of UTF-8, and behind them those that
+`specials` names; `tokenizer` is a trained tokeniser (genctl/media/_tokenizer.py).
 """
 
 from collections.abc import Mapping
@@ -11,15 +12,30 @@ from torch import Tensor
 
 from genctl.contract import Spec
 from genctl.errors import GenctlError, safe_text
-from genctl.media import Note
+from genctl.media import Note, _tokenizer
 
 SHOWN = 20
 RULE = "\n" + "-" * 40 + "\n"
 
 
 def symbols(spec: Spec) -> list[str]:
-    known = spec.codec.get("symbols")
-    return list(known) if known else [f"{i} " for i in range(spec.vocab)]
+    """What is shown for each symbol on its own; a part of a character is shown as such."""
+    return [piece.decode("utf-8", errors="replace") for piece in pieces(spec)]
+
+
+def pieces(spec: Spec) -> list[bytes]:
+    """The UTF-8 bytes that each symbol adds to a text; the end adds none."""
+    codec = spec.codec
+    if codec.get("bytes"):
+        found = [bytes([i]) for i in range(256)] + [s.encode() for s in codec.get("specials", [])]
+    elif "tokenizer" in codec:
+        found = list(_tokenizer.pieces(codec["tokenizer"]))
+    else:
+        found = [s.encode() for s in codec.get("symbols") or (f"{i} " for i in range(spec.vocab))]
+    found = (found + [b""] * (spec.vocab - len(found)))[: spec.vocab]
+    if spec.end is not None:
+        found[spec.end] = b""
+    return found
 
 
 def decode(x: Tensor, spec: Spec) -> str:
@@ -27,26 +43,46 @@ def decode(x: Tensor, spec: Spec) -> str:
     row: list[int] = x.flatten().tolist()
     if spec.end is not None and spec.end in row:
         row = row[: row.index(spec.end)]
-    if spec.codec.get("bytes"):
-        return bytes(row).decode("utf-8", errors="replace")
-    table = symbols(spec)
-    return "".join(table[symbol] for symbol in row)
+    if "tokenizer" in spec.codec:
+        return _tokenizer.decode(spec.codec["tokenizer"], row)
+    if table := spec.codec.get("symbols"):
+        return "".join(table[symbol] for symbol in row)
+    known = pieces(spec)
+    return b"".join(known[symbol] for symbol in row).decode("utf-8", errors="replace")
 
 
 def encode(text: str, spec: Spec) -> Tensor:
-    """Text as symbols (T,), each the longest that fits. Raises GenctlError (prompt-token) for what the vocabulary lacks."""
+    """Text as symbols (T,). Raises GenctlError (prompt-token) for what the vocabulary lacks."""
     if spec.codec.get("bytes"):
         return torch.tensor(list(text.encode("utf-8", errors="replace")), dtype=torch.long)
-    table = {s: i for i, s in enumerate(symbols(spec)) if s}
+    if "tokenizer" in spec.codec:
+        return torch.tensor(_learned(text, spec), dtype=torch.long)
+    table = {s: i for i, s in enumerate(spec.codec.get("symbols") or symbols(spec)) if s}
     longest = max(map(len, table), default=1)
     out, at = [], 0
     while at < len(text):
         piece = next((text[at : at + k] for k in range(min(longest, len(text) - at), 0, -1) if text[at : at + k] in table), None)
         if piece is None:
-            raise GenctlError("prompt-token", f"'{safe_text(text[at])}' is not in this model's vocabulary ({spec.vocab} symbols)")
+            raise _lacking(text[at], spec)
         out.append(table[piece])
         at += len(piece)
     return torch.tensor(out, dtype=torch.long)
+
+
+def _learned(text: str, spec: Spec) -> list[int]:
+    """By the trained tokeniser, which may have a symbol for all that it does not know."""
+    source = spec.codec["tokenizer"]
+    unknown = _tokenizer.unknown(source)
+    found = _tokenizer.load(source).encode(text, add_special_tokens=False)
+    for symbol, (a, b) in zip(found.ids, found.offsets, strict=True):
+        if symbol == unknown and text[a:b] != _tokenizer.names(source)[symbol]:
+            raise _lacking(text[a:b], spec)
+    ids: list[int] = found.ids
+    return ids
+
+
+def _lacking(piece: str, spec: Spec) -> GenctlError:
+    return GenctlError("prompt-token", f"'{safe_text(piece)}' is not in this model's vocabulary ({spec.vocab} symbols)")
 
 
 def preview(x: Tensor, spec: Spec, stem: Path, note: Note | None = None) -> Path:

@@ -82,7 +82,7 @@ def _tokens(case: Case, lost: Tensor) -> dict[str, object]:
     if window:
         assert found.first is not None
         lost = lost + found.first.double()
-    sizes = torch.tensor([len(s.encode()) for s in text.symbols(spec)])
+    sizes = torch.tensor([len(piece) for piece in text.pieces(spec)])
     if spec.end is not None:
         sizes[spec.end] = 1  # as a line break would
     per_token, se = ratio(lost, seen.sum(1))

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from genctl import catalog, device, metrics
+from genctl import catalog, checkpoint, device, metrics
 from genctl.contract import Batch, Spec
 from genctl.data import Dataset, Split, fingerprint, tensors
 from genctl.errors import GenctlError, safe_text
@@ -333,7 +333,7 @@ class Desk:
         settings, dataset = self.source
         about = {
             "data": settings.name,
-            "settings": {k: v for k, v in settings.model_dump(mode="json").items() if k not in ("path", "name")},
+            "settings": checkpoint.fold({k: v for k, v in settings.model_dump(mode="json").items() if k not in ("path", "name")})[0],
         }
         about |= {"split": self.ask.split, "fingerprint": self.split.fingerprint(), "train_fingerprint": dataset.train.fingerprint()}
         if self.sampler:

@@ -35,7 +35,7 @@ class Where:
 def open_data(sampler: Sampler | None, data: str | None) -> tuple[Any, Dataset]:
     """(settings, dataset): the checkpoint's own unless `data` names another. Raises GenctlError (data-mismatch, no-input, ...)."""
     if data:
-        settings, dataset = sources.open_source(data)
+        settings, dataset = sources.open_source(data, sampler.spec if sampler else None)
     else:
         assert sampler
         settings = sampler.recipe.data

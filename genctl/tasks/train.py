@@ -4,17 +4,17 @@ import datetime
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from genctl import catalog, checkpoint, config, device, durable, header, recipe
+from genctl import catalog, checkpoint, config, device, durable, recipe
 from genctl.config import Tree
 from genctl.contract import Model
-from genctl.data import Dataset
+from genctl.data import Dataset, told
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
 from genctl.recipe import Recipe
@@ -69,7 +69,7 @@ def _copy_parts(model: nn.Module) -> None:
 
 def _part(path: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Family, settings and spec of the checkpoint at a path."""
-    plan, spec = checkpoint.understand(header.read(durable.locate(Path(path), lambda text: None)))
+    plan, spec = checkpoint.understand(checkpoint.look(durable.locate(Path(path), lambda text: None)))
     return plan.family, plan.plain()["model"], spec.to_json()
 
 
@@ -135,6 +135,7 @@ def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]
     run = Run(path, world)
     world.follow(run.look)
     dataset = open_data(plan)
+    plan = replace(plan, data=told(plan.data, dataset.spec))
     model = fresh_model(plan, dataset, plan.train.seed)
     for note in dataset.notes if world.first else ():
         report.say(note)
@@ -172,7 +173,7 @@ def _resume(request: Request, report: Report, signals: Signals) -> dict[str, Any
     try:
         number = world.follow(lambda: str(_newest(run, named, report)))
         found = durable.verify(run.checkpoints, int(number))
-        old, spec = checkpoint.understand(header.read(found.model))
+        old, spec = checkpoint.understand(checkpoint.look(found.model))
         plan, changed = _amended(old, request, found)
         if not request.overrides or not any("train.threads" in t for t, _ in request.overrides):
             device.set_threads(plan.train.threads or int(found.manifest.get("threads", 0)))
@@ -224,6 +225,8 @@ def _amended(old: Recipe, request: Request, found: durable.Step) -> tuple[Recipe
         new = recipe.resolve(tree)
     if new.family != old.family:
         raise GenctlError("ckpt-mismatch", f"checkpoint is family '{old.family}', the recipe says '{new.family}'", "start a new run")
+    if getattr(old.data, "tokenizer", None):
+        new = replace(new, data=new.data.model_copy(update={"tokenizer": old.data.tokenizer}))
     path, free = recipe.changes(old.plain(), new.plain())
     if path:
         raise GenctlError(

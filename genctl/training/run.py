@@ -123,7 +123,7 @@ class Run:
 def write_recipe(run: Run, recipe: Recipe) -> None:
     """The resolved recipe, beside the checkpoints that hold it too."""
     if run.world.first:
-        run.write("recipe.yaml", config.dump(recipe.plain()))
+        run.write("recipe.yaml", config.dump(recipe.written()))
 
 
 def rewind(run: Run, step: int) -> None:
