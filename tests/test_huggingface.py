@@ -187,6 +187,57 @@ def test_a_folder_of_the_cache_of_links_is_read(tmp_path):
     assert imported(tmp_path / "snapshot", tmp_path)[3].vocab == 11
 
 
+@pytest.fixture
+def tokenizer():
+    """The text of a tokenizer.json of byte pairs, 300 symbols, as GPT-2's is made; <|end|> is the last."""
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.ByteLevelBPETokenizer()
+    made.train_from_iterator(["to be or not to be, that is the question"] * 9, vocab_size=299, show_progress=False)
+    made.add_special_tokens(["<|end|>"])
+    return made.to_str()
+
+
+def test_a_prompt_goes_through_the_model_s_own_tokenizer(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = __import__("tokenizers").Tokenizer.from_str(tokenizer).encode("to be, or").ids
+    config = {**GPT2, "vocab_size": 300, "bos_token_id": 280, "eos_token_id": 280}
+    w = foreign.weights(config)
+    (foreign.write(tmp_path / "theirs", config, w) / "tokenizer.json").write_text(tokenizer)
+    here("import", "theirs")
+    sampler = Sampler.load("theirs.safetensors")
+    drawn = torch.cat(list(sampler.go_on("to be, or", 1, draw=sampler.draw(["temperature=0", f"length={len(ids) + 20}"]))))
+    wanted = foreign.greedy(config, w, torch.tensor([[280, *ids]]), 20)[0, 1:].tolist()
+    wanted = wanted if 280 not in wanted else wanted[: wanted.index(280)]
+    assert drawn[0, : len(wanted)].tolist() == wanted
+    here("sample", "--ckpt", "theirs.safetensors", "--prompt", "to be, or", "-n", 1, "length=20", "--out", "s")
+    assert (tmp_path / "s" / "samples.txt").read_text().startswith("to be, or")
+    here("export", "--ckpt", "theirs.safetensors", "--to", "hf", "--out", "out")
+    assert json.loads((tmp_path / "out" / "tokenizer.json").read_text()) == json.loads(tokenizer)
+    told = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert (told["bos_token"], told["eos_token"]) == (sampler_names(tokenizer)[280],) * 2
+
+
+def sampler_names(tokenizer: str) -> list[str]:
+    from genctl.media import _tokenizer
+
+    return _tokenizer.names(tokenizer)
+
+
+def test_a_text_in_the_model_s_own_symbols_fine_tunes_it(tokenizer, tmp_path, monkeypatch):
+    """`data.tokenizer` names the folder's file; then every tensor fits, the embedding too."""
+    monkeypatch.chdir(tmp_path)
+    vocab = len(sampler_names(tokenizer))
+    config = {**GPT2, "vocab_size": vocab, "bos_token_id": vocab - 1, "eos_token_id": vocab - 1}
+    (foreign.write(tmp_path / "theirs", config) / "tokenizer.json").write_text(tokenizer)
+    here("import", "theirs", "--context", 16)
+    (tmp_path / "mine.txt").write_text("to be or not to be, that is the question\n" * 40)
+    model = checkpoint.load(tmp_path / "theirs.safetensors")[1].plain()["model"]
+    data = {"name": "text", "path": "mine.txt", "length": 16, "tokenizer": "theirs/tokenizer.json"}
+    (tmp_path / "r.yaml").write_text(json.dumps({"family": "gpt", "data": data, "model": model, "train": {"steps": 2, "batch": 4}}))
+    done = here("train", "r.yaml", "--init-from", "theirs.safetensors", "--out", "run", "--device", "cpu")
+    assert "28 of 28 tensors taken over" in done.err
+
+
 # --- hostile folders ---------------------------------------------------------------------------------------------------------
 
 

@@ -20,11 +20,13 @@ def export(
     hf: a `gpt` whose recipe says positions: learned, norm: layer, activation: gelu, gelu_tanh or relu2 becomes GPT-2; one that says positions:
     rotary, norm: rms, activation: swiglu becomes Llama. Both need qk_norm: false and begin: a symbol, and no conditions.
 
+    peft: the corrections of a run with train.lora, as an adapter.
+
     Example: genctl export --ckpt runs/latest --to hf --out mine
     """
     from genctl.tasks import move as task
 
-    ways = {"hf": task.to_hf, None: task.to_file}
+    ways = {"hf": task.to_hf, "peft": task.to_peft, None: task.to_file}
     if to not in ways:
         raise GenctlError("usage", f"--to {safe_text(to)}: expected hf or peft")
     found = ways[to](ckpt, out, show.say)

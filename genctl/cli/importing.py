@@ -18,6 +18,7 @@ def import_(
     context: Annotated[
         int, typer.Option(min=0, max=2**24, help="Symbols that the model reads at most; 0: its own number, up to 4,096.")
     ] = 0,
+    base: Annotated[Path | None, typer.Option(metavar="CKPT", help="What a PEFT adapter is merged into.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Turn a model of Hugging Face, given as a local folder, into a checkpoint.
@@ -28,9 +29,12 @@ def import_(
     """
     from genctl.tasks import move as task
 
-    if from_ != "hf":
-        raise GenctlError("usage", f"--from {safe_text(from_)}: expected hf or peft")
-    found = task.from_hf(folder, out, context, show.say)
-    show.result(
-        found, as_json, [f"{found['family']}, {found['parameters']:,} parameters, {found['vocab']:,} symbols, in {safe_text(found['out'])}"]
-    )
+    if from_ not in ("hf", "peft") or (from_ == "peft") != (base is not None):
+        raise GenctlError("usage", f"--from {safe_text(from_)}: expected hf, or peft with --base CKPT")
+    if base:
+        found = task.from_peft(folder, base, out)
+        lines = [f"{found['layers']} layers of a {found['family']} corrected, in {safe_text(found['out'])}"]
+    else:
+        found = task.from_hf(folder, out, context, show.say)
+        lines = [f"{found['family']}, {found['parameters']:,} parameters, {found['vocab']:,} symbols, in {safe_text(found['out'])}"]
+    show.result(found, as_json, lines)

@@ -21,6 +21,7 @@ from torch import Tensor
 from genctl import catalog, checkpoint, config, header, recipe
 from genctl.config import Tree
 from genctl.contract import Spec
+from genctl.data import told
 from genctl.errors import GenctlError, safe_text
 from genctl.header import bad
 from genctl.recipe import Recipe
@@ -29,6 +30,7 @@ from genctl.tasks.layouts import Layout, Shape, Unlike
 
 CONFIG, TOKENIZER, WHOLE, INDEX = "config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
 TOLD = "tokenizer_config.json"
+FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_JSON, MAX_TOKENIZER, MAX_SHARDS = 8 * 2**20, 64 * 2**20, 4096
 CONTEXT = 4096  # the longest context that is taken over unasked: what is kept of every symbol while drawing fills memory
 PICKLES = re.compile(r"(pytorch_model.*|.*\.(pt|pth|ckpt|pkl|pickle))(\.index\.json)?|.*\.bin")
@@ -58,7 +60,7 @@ def read(folder: Path, context: int = 0) -> Found:
 
     Raises GenctlError: no-input, permission, usage, ckpt-format, -header, -truncated, -meta, -content.
     """
-    tree = _object(folder / CONFIG, MAX_JSON)
+    _, tree = read_object(folder / CONFIG)
     layout = _layout(folder, tree)
     stored = _stored(folder)
     plan, whole = _understood(folder, layout, tree, context)
@@ -69,22 +71,24 @@ def read(folder: Path, context: int = 0) -> Found:
         spec = dataclasses.replace(spec, codec=_tokenizer(folder / TOKENIZER, spec))
     else:
         notes.append("warning[tokenizer]: no tokenizer.json: prompts and samples are numbers of symbols")
+    plan = dataclasses.replace(plan, data=told(plan.data, spec))
     return Found(layout, plan, spec, _tensors(folder, layout, plan, whole, spec, stored), notes)
 
 
-def _object(path: Path, most: int) -> dict[str, Any]:
-    """The JSON object in a file. Raises GenctlError (no-input, permission, ckpt-meta)."""
+def read_object(path: Path, most: int = MAX_JSON) -> tuple[str, dict[str, Any]]:
+    """The text of a file and the JSON object that it is. Raises GenctlError (no-input, permission, ckpt-meta)."""
     with open(header.open_regular(path), "rb") as f:
         raw = f.read(most + 1)
     if len(raw) > most:
         raise bad("ckpt-meta", path, f"larger than {most // 2**20} MB")
     try:
-        tree = json.loads(raw)
+        text = raw.decode("utf-8-sig")
+        tree = json.loads(text)
     except (ValueError, RecursionError) as e:
         raise bad("ckpt-meta", path, f"not JSON: {safe_text(e, 80)}") from None
     if not isinstance(tree, dict):
         raise bad("ckpt-meta", path, "not a JSON object")
-    return tree
+    return text, tree
 
 
 def _layout(folder: Path, tree: Mapping[str, Any]) -> Layout:
@@ -100,7 +104,7 @@ def _understood(folder: Path, layout: Layout, tree: Mapping[str, Any], context: 
     try:
         settings, spec = layout.read(layouts.Config(tree))
         if context > spec.size:
-            raise GenctlError("usage", f"--context {context}: this model reads {spec.size} symbols at most")
+            raise GenctlError("usage", f"a context of {context}: this model reads {spec.size} symbols at most")
         length = context or min(spec.size, CONTEXT)
         plain = {"family": layout.FAMILY, "data": {"name": "text", "length": max(2, length)}, "model": settings}
         return recipe.resolve(Tree(plain | _drawing(layout, length))), spec
@@ -122,11 +126,11 @@ def _drawing(layout: Layout, length: int) -> dict[str, Any]:
 
 def _tokenizer(path: Path, spec: Spec) -> dict[str, Any]:
     """A tokenizer.json as the codec of a Spec. Raises GenctlError (ckpt-meta)."""
-    tree = _object(path, MAX_TOKENIZER)
+    text, tree = read_object(path, MAX_TOKENIZER)
     largest = max(_numbers(path, tree).values(), default=-1)
     if largest >= spec.vocab:
         raise bad("ckpt-meta", path, f"it has a symbol {largest}, the model has {spec.vocab}", "the tokenizer of this very model")
-    return {"tokenizer": json.dumps(tree, ensure_ascii=False, separators=(",", ":"))}
+    return {"tokenizer": text.strip()}
 
 
 def _numbers(path: Path, tree: Mapping[str, Any]) -> dict[str, int]:
@@ -157,7 +161,7 @@ def _stored(folder: Path) -> dict[str, Stored]:
         if not (folder / WHOLE).is_file():
             raise _without_weights(folder)
         return {k: Stored(folder / WHOLE, *told) for k, told in header.read(folder / WHOLE, own=False).tensors.items()}
-    table = _object(folder / INDEX, MAX_JSON * 8).get("weight_map")
+    table = read_object(folder / INDEX)[1].get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
         raise bad("ckpt-meta", folder / INDEX, "its weight_map does not name a file for each tensor")
     shards = dict.fromkeys(table.values())
@@ -199,7 +203,7 @@ def _tensors(folder: Path, layout: Layout, plan: Recipe, whole: Spec, spec: Spec
     found = {k: v for k, v in stored.items() if k in expected or not k.endswith(layout.STRAY)}
     checkpoint.match(folder, {k: v.shape for k, v in found.items()}, expected, CONFIG)
     for name, one in found.items():
-        if one.dtype not in ("F64", "F32", "F16", "BF16"):
+        if one.dtype not in FLOATS:
             raise bad(
                 "ckpt-content", folder, f"tensor '{safe_text(name, 60)}' holds {one.dtype}: genctl reads floating point weights alone"
             )

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genctl import checkpoint, durable, header
+from genctl import checkpoint, durable
 from genctl.errors import GenctlError, safe_text
-from genctl.tasks import huggingface
+from genctl.tasks import huggingface, peft
 from genctl.tasks.sample import writable
 
 
@@ -23,10 +23,25 @@ def from_hf(folder: Path, out: Path | None, context: int, say: Callable[[str], N
     return {"out": str(path), "family": found.recipe.family, "parameters": count, "context": found.spec.size, "vocab": found.spec.vocab}
 
 
+def from_peft(folder: Path, base: Path, out: Path | None) -> dict[str, Any]:
+    """One checkpoint file: a base with an adapter merged into it. Raises GenctlError."""
+    plan, spec, tensors, layers = peft.merge(folder, base)
+    path = out or Path(f"{folder.resolve().name}.safetensors")
+    _save(path, checkpoint.pieces(tensors, checkpoint.describe(plan, spec, 0)))
+    return {"out": str(path), "family": plan.family, "layers": layers}
+
+
+def to_peft(ckpt: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The adapter of a run with train.lora. Raises GenctlError."""
+    _empty(out)
+    with writable(out):
+        return {"out": str(out), "files": [str(p) for p in peft.write(ckpt, out)]}
+
+
 def to_hf(ckpt: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """A folder that `from_pretrained` reads. Raises GenctlError."""
     file = durable.locate(ckpt, say)
-    plan, spec = checkpoint.understand(header.read(file))
+    plan, spec = checkpoint.understand(checkpoint.look(file))
     told = huggingface.layout_of(plan, spec)[1]  # or why not, before the weights are read
     model = checkpoint.load(file)[0]
     _empty(out)
