@@ -52,7 +52,7 @@ def prepare(model: Model, train: Train) -> None:
             p.requires_grad_(False)
     if train.lora:
         attach(model, train.lora, train.seed)
-    if not any(p.requires_grad for p in model.parameters()) and any(True for _ in model.parameters()):
+    if train.freeze and not any(p.requires_grad for p in model.parameters()):
         raise GenctlError("config", "train.freeze: nothing is left to train")
 
 
