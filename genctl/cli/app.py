@@ -14,6 +14,7 @@ from genctl.cli import (
     doctor,
     encode,
     evaluate,
+    explain,
     export,
     find,
     importing,
@@ -64,6 +65,7 @@ app.command("impute")(impute.impute)
 app.command("translate")(translate.translate)
 app.command("score")(score.score)
 app.command("encode")(encode.encode)
+app.command("explain")(explain.explain)
 app.command("import")(importing.import_)
 app.command("export")(export.export)
 app.command("repro")(repro.repro)
