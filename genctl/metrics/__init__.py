@@ -3,7 +3,7 @@
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
 samples, labels (that they were asked for), pairs (that they were drawn from), whole (test pictures restored as large as they are), train,
 features, predict (class probabilities), fit (a classifier), likelihood (of held-out data), log_prob (of anything), codes (of held-out
-data), truth.
+data), truth, templates (sentences; then no data is opened).
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
 """
@@ -91,6 +91,7 @@ class Case:
     fit: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]] | None = None  # trains on x and labels; answers with such a `predict`
     likelihood: Likelihood | None = None
     codes: Tensor | None = None  # of the reference (n, *code.shape)
+    templates: list[dict[str, str]] | None = None  # sentences to compare; None: the metric's own
     truth: Truth | None = None
     seed: int = 0
     folder: Path = Path()  # where pictures go
