@@ -59,7 +59,8 @@ class Reader:
         if self.read + 1 < self.window:
             self.read += 1
             return self._step(token[:, None])
-        return self.begin(len(token), torch.cat(list(rows), 1)[:, -max(1, self.window // 2) :])
+        half = max(1, self.window // 2)
+        return self.begin(len(token), torch.cat(list(rows[-half:]), 1)[:, -half:])
 
     def pick(self, index: Tensor) -> None:
         """Goes on with the rows `index` alone."""
