@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from genctl.maths import decoding, noise
+from genctl.maths import decoding, narrowing, noise
 from genctl.maths.decoding import Draw
 
 INF = float("inf")
@@ -30,7 +30,7 @@ LOGITS = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log()
 
 
 def kept(draw):
-    return decoding.narrow(LOGITS, draw).isfinite()[0].tolist()
+    return narrowing.narrow(LOGITS, draw).isfinite()[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_top_k_and_top_p_keep_exactly_these(draw, expected):
 def test_what_stands_in_the_row_already_grows_less_likely():
     """Logits of 2 and -2 and a penalty of 4 become 0.5 and -8; a penalty that is large enough leaves no symbol to be drawn twice."""
     logits = torch.tensor([[2.0, -2.0, 1.0]])
-    assert decoding.worn(logits, torch.tensor([[True, True, False]]), 4.0).tolist() == [[0.5, -8.0, 1.0]]
+    assert narrowing.worn(logits, torch.tensor([[True, True, False]]), 4.0).tolist() == [[0.5, -8.0, 1.0]]
     with noise.stream(0):
         x = decoding.rows(TRAP, 200, 3, Draw(repetition=100), window=3, prompt=torch.zeros(200, 1, dtype=torch.long))
     assert all(sorted(row) == [0, 1, 2] for row in x.tolist())
 
 
 def test_ties_do_not_widen_top_k():
-    assert decoding.narrow(torch.zeros(1, 5), Draw(top_k=2)).isfinite().sum() == 2
+    assert narrowing.narrow(torch.zeros(1, 5), Draw(top_k=2)).isfinite().sum() == 2
 
 
 @pytest.mark.parametrize(

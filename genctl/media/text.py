@@ -4,7 +4,7 @@ The codec of a Spec says how: `symbols` lists the text of each symbol; with `byt
 `specials` names; `tokenizer` is a trained tokeniser (genctl/media/_tokenizer.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -36,6 +36,31 @@ def pieces(spec: Spec) -> list[bytes]:
     if spec.end is not None:
         found[spec.end] = b""
     return found
+
+
+def pieces(spec: Spec) -> list[bytes]:
+    """What each symbol adds to a text that has begun, in UTF-8: a byte, a character, a word; nothing for the end and other marks."""
+    if spec.codec.get("bytes"):
+        return [bytes([i]) for i in range(spec.vocab)]
+    if spec.codec.get("symbols"):
+        return [b"" if i == spec.end else s.encode("utf-8", errors="replace") for i, s in enumerate(symbols(spec))]
+    before = next((i for i in range(spec.vocab) if i != spec.end and decode(torch.tensor([i]), spec)), 0)
+    start = len(decode(torch.tensor([before]), spec))
+    added = (decode(torch.tensor([before, i]), spec)[start:] for i in range(spec.vocab))
+    return [b"" if "\ufffd" in text else text.encode("utf-8", errors="replace") for text in added]
+
+
+def shown(x: Tensor, spec: Spec, behind: int = 0, stop: Sequence[str] = ()) -> str:
+    """One row of symbols as text, up to the first stop string in what stands behind the first `behind` symbols."""
+    text, start = decode(x, spec), len(decode(x.flatten()[:behind], spec))
+    return text[: min((at for s in stop if (at := text.find(s, start)) >= 0), default=len(text))]
+
+
+def certain(text: str, stop: Sequence[str] = ()) -> str:
+    """The part of a text in the making that stays whatever comes: no character in parts, no beginning of a stop string."""
+    text = text.rstrip("\ufffd")
+    open_ = (k for s in stop for k in range(min(len(s) - 1, len(text)), 0, -1) if text.endswith(s[:k]))
+    return text[: len(text) - max(open_, default=0)]
 
 
 def decode(x: Tensor, spec: Spec) -> str:
@@ -108,8 +133,11 @@ class _Writer:
 
     def add(self, x: Tensor) -> None:
         for row in x:
-            self.file.write((RULE if self.count else "") + decode(row, self.spec))
-            self.count += 1
+            self.write(decode(row, self.spec))
+
+    def write(self, text: str) -> None:
+        self.file.write((RULE if self.count else "") + text)
+        self.count += 1
 
     def close(self) -> list[Path]:
         self.file.write("\n")

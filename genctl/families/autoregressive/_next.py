@@ -16,6 +16,7 @@ from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import decoding, entropy
 from genctl.nets.embed import Reader
+from genctl.nets.symbols import rule
 from genctl.powers import State
 
 LARGE = 2048  # symbols from which logits are not held for a whole batch
@@ -114,7 +115,7 @@ class Next(Family):
         return Loss(entropy.nats(logits, y, *extra) @ share, weight=count)
 
     def sample(self, n: int, draw: decoding.Draw, given: Given | None = None) -> Tensor:
-        return self.draw(n, draw, given, None)
+        return self.draw(n, draw, given)
 
     # --- powers ---
 
@@ -122,19 +123,31 @@ class Next(Family):
         return -self.nats(batch).sum(1)
 
     def impute(self, batch: Batch, draw: decoding.Draw) -> Tensor:
-        """Goes on from an observed beginning, the same number of symbols in every row."""
+        """Goes on from an observed beginning of each row; they may differ in length."""
         x = batch.x.flatten(1)
         seen = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
-        count = int(seen[0].sum())
-        if not bool(seen[:, :count].all()) or bool(seen[:, count:].any()):
-            raise GenctlError("power", "this family goes on from an observed beginning; this mask is another, or not the same in every row")
-        return self.draw(len(x), draw, batch.given, x[:, :count])
+        if bool((seen[:, 1:] & ~seen[:, :-1]).any()):
+            raise GenctlError("power", "this family goes on from an observed beginning; this mask shows other places too")
+        return self.draw(len(x), draw, batch.given, x, seen)
 
-    def draw(self, n: int, draw: decoding.Draw, given: Given | None, prompt: Tensor | None) -> Tensor:
+    def draw(
+        self, n: int, draw: decoding.Draw, given: Given | None = None, prompt: Tensor | None = None, seen: Tensor | None = None
+    ) -> Tensor:
         """(n, *shape), or (n, draw.length) where another length is asked of a row."""
         size = self.spec.size
         length = draw.length if draw.length and len(self.spec.shape) == 1 else size
-        x = decoding.rows(self, n, length, draw, window=self.window(length), end=self.spec.end, given=given, prompt=prompt)
+        x = decoding.rows(
+            self,
+            n,
+            length,
+            draw,
+            window=self.window(length),
+            end=self.spec.end,
+            given=given,
+            prompt=prompt,
+            seen=seen,
+            rule=rule(draw, self.spec),
+        )
         return x if length != size else x.view(n, *self.spec.shape)
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
