@@ -24,10 +24,10 @@ def symbols(spec: Spec) -> list[str]:
 
 
 def pieces(spec: Spec) -> list[bytes]:
-    """The UTF-8 bytes that each symbol adds to a text; the end adds none."""
+    """The UTF-8 bytes that each symbol adds to a text that has begun; the end and other marks add none."""
     codec = spec.codec
     if codec.get("bytes"):
-        found = [bytes([i]) for i in range(256)] + [s.encode() for s in codec.get("specials", [])]
+        found = [bytes([i]) for i in range(256)]
     elif "tokenizer" in codec:
         found = list(_tokenizer.pieces(codec["tokenizer"]))
     else:
@@ -36,18 +36,6 @@ def pieces(spec: Spec) -> list[bytes]:
     if spec.end is not None:
         found[spec.end] = b""
     return found
-
-
-def pieces(spec: Spec) -> list[bytes]:
-    """What each symbol adds to a text that has begun, in UTF-8: a byte, a character, a word; nothing for the end and other marks."""
-    if spec.codec.get("bytes"):
-        return [bytes([i]) for i in range(spec.vocab)]
-    if spec.codec.get("symbols"):
-        return [b"" if i == spec.end else s.encode("utf-8", errors="replace") for i, s in enumerate(symbols(spec))]
-    before = next((i for i in range(spec.vocab) if i != spec.end and decode(torch.tensor([i]), spec)), 0)
-    start = len(decode(torch.tensor([before]), spec))
-    added = (decode(torch.tensor([before, i]), spec)[start:] for i in range(spec.vocab))
-    return [b"" if "\ufffd" in text else text.encode("utf-8", errors="replace") for text in added]
 
 
 def shown(x: Tensor, spec: Spec, behind: int = 0, stop: Sequence[str] = ()) -> str:
@@ -73,6 +61,8 @@ def decode(x: Tensor, spec: Spec) -> str:
     if table := spec.codec.get("symbols"):
         return "".join(table[symbol] for symbol in row)
     known = pieces(spec)
+    for i, name in enumerate(spec.codec.get("specials", [])):
+        known[256 + i] = name.encode()
     return b"".join(known[symbol] for symbol in row).decode("utf-8", errors="replace")
 
 
