@@ -5,8 +5,11 @@ import itertools
 import pytest
 import torch
 
+from genctl.contract import Spec
+from genctl.families.autoregressive.gpt import GPT
 from genctl.maths import decoding, narrowing, noise
 from genctl.maths.decoding import Draw
+from tests.battery import build
 
 INF = float("inf")
 
@@ -161,3 +164,16 @@ def test_the_stream_gives_what_rows_gives():
         pieces = list(decoding.stream(TRAP, 2, 6, Draw(), window=6))
     assert torch.equal(torch.cat(pieces, 1), whole)
     assert [p.shape[1] for p in pieces] == [1] * 6
+
+
+@pytest.mark.parametrize("window", [4, 5, 8, 40])
+def test_a_row_longer_than_a_window_is_scored_to_its_end(window):
+    """Against one call a symbol, each told what stands before it from where its window begins."""
+    net = build(GPT, {"layers": 1, "heads": 1, "width": 8}, Spec(shape=(window,), vocab=5)).eval()
+    row, half = torch.randint(5, (23,), generator=torch.Generator().manual_seed(0)), window // 2
+    with torch.no_grad():
+        found = decoding.nats(net, row, window)
+        for t in range(len(row)):
+            first = 0 if t < window else ((t - window) // half + 1) * half
+            part = row[None, first : t + 1]
+            assert float(found[t]) == pytest.approx(-float(decoding.log_prob(net, part)[0, -1]), abs=1e-5)

@@ -1,5 +1,6 @@
 """Prompts: each row goes on from its own as if it were alone, cached steps are the network's, and the command line takes them."""
 
+import csv
 import json
 import re
 
@@ -17,6 +18,8 @@ from genctl.tasks import prompts
 from genctl.tasks import train as training
 from genctl.tasks.sample import Sampler
 from tests.battery import build
+from tests.cases import train_case
+from tests.faults.tools import here
 from tests.test_eval import Quiet
 
 SMALL = {"layers": 2, "heads": 4, "width": 16}
@@ -234,3 +237,15 @@ def test_holes_are_told_and_the_rest_is_drawn():
         found = decoding.rows(model, 4, 10, Draw(temperature=0), window=20, prompt=x, seen=seen)
         likeliest = model.logits(found, None).argmax(-1)
     assert torch.equal(found, torch.where(seen, x, likeliest))
+
+
+def test_lines_are_scored_one_by_one(tmp_path):
+    file = train_case("gpt", tmp_path / "gpt", steps=2)
+    path = tmp_path / "lines.txt"
+    path.write_text("the fox sees the hen \nthe hen flees \n")
+    found = json.loads(here("score", "--ckpt", file, "--input", path, "--json", "--device", "cpu", "--out", tmp_path / "out").out)
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [r["text"] for r in rows] == ["the fox sees the hen ", "the hen flees "] and [r["symbols"] for r in rows] == ["6", "4"]
+    assert found["symbols"] == 10 and found["nats_per_symbol"] == pytest.approx(sum(float(r["nats"]) for r in rows) / 10, rel=1e-4)
+    path.write_text("the fox says\n")
+    here("score", "--ckpt", file, "--input", path, "--device", "cpu", rc=65, id="prompt-token")

@@ -188,3 +188,15 @@ def log_prob(model: Causal, x: Tensor, given: Given | None = None, end: int | No
     nats = torch.cat(every, 1).log_softmax(-1).gather(-1, x[..., None]).squeeze(-1)
     mask = live(x, end)
     return nats if mask is None else nats * mask
+
+
+def nats(model: Causal, row: Tensor, window: int, given: Given | None = None) -> Tensor:
+    """(T,) -log p of each symbol of one row (T,) of any length. Behind a window each is told at least the half window before it."""
+    out, half = [], max(1, window // 2)
+    for start in range(0, len(row), half) if len(row) > window else [0]:
+        part = row[start : start + window]
+        found = -log_prob(model, part[None], given)[0]
+        out.append(found if start == 0 else found[window - half :])
+        if start + window >= len(row):
+            break
+    return torch.cat(out)
