@@ -263,7 +263,7 @@ def load(path: Path) -> tuple[Model, Recipe, Spec, Header]:
     return model.eval().requires_grad_(False), plan, spec, head
 
 
-def match(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def match(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], of: str = "recipe") -> None:
     """Two inventories of tensors must be equal. Raises GenctlError (ckpt-content) naming the first differences."""
     kinds = {
         "missing": [k for k in wanted if k not in found],
@@ -276,4 +276,4 @@ def match(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> No
         if names
     ]
     if said:
-        raise bad("ckpt-content", path, "its tensors are not those of its recipe; " + "; ".join(said))
+        raise bad("ckpt-content", path, f"its tensors are not those of its {of}; " + "; ".join(said))

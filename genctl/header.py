@@ -62,15 +62,15 @@ def open_regular(path: Path) -> int:
     return fd
 
 
-def read(path: Path) -> Header:
-    """The checked header of a checkpoint file, in milliseconds whatever its size."""
+def read(path: Path, own: bool = True) -> Header:
+    """The checked header of a checkpoint file, in milliseconds whatever its size. own=False: of any safetensors file, without `meta`."""
     fd = open_regular(path)
     try:
         size = os.fstat(fd).st_size
         head = _read(fd, min(size, 8))
         length = _length(path, head + _read(fd, min(max(size - 8, 0), 32)), size)
         os.lseek(fd, 8, os.SEEK_SET)
-        return parse(path, _read(fd, length), size)
+        return parse(path, _read(fd, length), size, own)
     except OSError as e:
         raise bad("io", path, safe_text(e)) from None
     finally:
@@ -123,7 +123,7 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def parse(path: Path, raw: bytes, size: int) -> Header:
+def parse(path: Path, raw: bytes, size: int, own: bool = True) -> Header:
     """Checks the JSON of a header against the size of its file."""
     if raw.count(b'"data_offsets"') > MAX_TENSORS:
         raise bad("ckpt-header", path, f"more than {MAX_TENSORS} tensors")
@@ -150,7 +150,7 @@ def parse(path: Path, raw: bytes, size: int) -> Header:
         end = stop
     if 8 + len(raw) + end != size:
         raise bad("ckpt-truncated", path, f"{size} bytes, header promises {8 + len(raw) + end}")
-    meta, text = _meta(path, metadata)
+    meta, text = _meta(path, metadata) if own else ({}, "")
     return Header(str(path), tensors, meta, str(meta.pop("sha256", "")), text, size)
 
 

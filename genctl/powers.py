@@ -93,6 +93,17 @@ class Causal(Protocol):
         """Consumes tokens (n, S), S >= 1; logits (n, S, V) of the symbol after each, and the state after them."""
 
 
+@runtime_checkable
+class Attend(Protocol):
+    """Shows which symbols it looks at."""
+
+    def attention(self, batch: Batch) -> Tensor:
+        """(B, layers, heads, S, S): how much each vector that the network reads takes from each; rows sum to one.
+
+        The last vectors are symbols of x. A Causal model reads all but the last symbol, and row i from the end predicts symbol i from the end.
+        """
+
+
 POWERS: dict[str, Any] = {
     "log_prob": LogProb,
     "energy": Energy,
@@ -103,6 +114,7 @@ POWERS: dict[str, Any] = {
     "translate": Translate,
     "predict": Predict,
     "causal": Causal,
+    "attend": Attend,
 }
 
 

@@ -16,6 +16,21 @@ from genctl.contract import Part
 from genctl.errors import GenctlError
 
 
+class LoRA(Settings):
+    """Corrections of low rank, which are trained in place of the matrices that they correct (Hu et al. 2021)."""
+
+    rank: int = Field(8, ge=1, le=4096)
+    """Of a correction: rank (in + out) numbers in place of in x out."""
+    alpha: float = Field(16.0, gt=0, le=1e4)
+    """A correction counts alpha / rank times."""
+    targets: list[str] = Field(default_factory=list, max_length=64)
+    """Which linear layers, by a part of their dotted names, such as attention.qkv or down; none: all of the repeated blocks."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Of what a correction reads."""
+    keep: list[str] = Field(default_factory=list, max_length=64)
+    """What is trained whole beside them, by a part of its dotted name: a new head, say."""
+
+
 class Train(Settings):
     """How the parameters are fitted. Keys marked run_key may change when a run is resumed."""
 
@@ -27,6 +42,12 @@ class Train(Settings):
     """Microbatches a step is computed in: less memory, the same gradient."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Everything random in training is a function of it."""
+    init_from: str = run_key("")
+    """A checkpoint, or a folder of Hugging Face, whose tensors of the same name and shape a new run starts from."""
+    freeze: list[str] = Field(default_factory=list, max_length=64)
+    """What is not trained, by a part of its dotted name: embed, net.blocks.0."""
+    lora: LoRA | None = None
+    """Train corrections of low rank in place of matrices."""
     optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
     """muon: orthogonalised momentum for matrices of hidden layers, AdamW for the rest (https://kellerjordan.github.io/posts/muon)."""
     lr: float = Field(1e-3, ge=0, le=100)

@@ -90,6 +90,7 @@ CASES = {
     "rnn": Case("rnn", WORDS, {"layers": 1, "width": 16, "dropout": 0.1}),
     "lstm": Case("lstm", WORDS, {"layers": 2, "width": 16, "dropout": 0.2, "locked": True}),
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),
+    "gpt-lora": Case("gpt", WORDS, {**SMALL_GPT, "begin": 1}, {"lora": {"rank": 2, "dropout": 0.1}, "freeze": ["embed"]}),
     "rbm": Case("rbm", BINARY, {"hidden": 12, "chains": 8, "gibbs": 2}),
     "realnvp": Case("realnvp", DIGITS, {"couplings": 3, "hidden": [16]}),
     "nice": Case("nice", PLANE, {"couplings": 2, "hidden": [16]}),

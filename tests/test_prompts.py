@@ -244,7 +244,7 @@ def test_lines_are_scored_one_by_one(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("the fox sees the hen \nthe hen flees \n")
     found = json.loads(here("score", "--ckpt", file, "--input", path, "--json", "--device", "cpu", "--out", tmp_path / "out").out)
-    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines()))
     assert [r["text"] for r in rows] == ["the fox sees the hen ", "the hen flees "] and [r["symbols"] for r in rows] == ["6", "4"]
     assert found["symbols"] == 10 and found["nats_per_symbol"] == pytest.approx(sum(float(r["nats"]) for r in rows) / 10, rel=1e-4)
     path.write_text("the fox says\n")

@@ -14,7 +14,9 @@ from genctl.cli import (
     doctor,
     encode,
     evaluate,
+    export,
     find,
+    importing,
     impute,
     interpolate,
     reconstruct,
@@ -62,6 +64,8 @@ app.command("impute")(impute.impute)
 app.command("translate")(translate.translate)
 app.command("score")(score.score)
 app.command("encode")(encode.encode)
+app.command("import")(importing.import_)
+app.command("export")(export.export)
 app.command("repro")(repro.repro)
 app.command("list")(find.list_)
 app.command("inspect")(find.inspect)

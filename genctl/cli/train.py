@@ -1,5 +1,6 @@
 """genctl train"""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,9 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="The same as an option.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/RECIPE-DATE-TIME.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A run (or one checkpoint folder of it) to go on with; needs no recipe.")] = None,
-    init_from: Annotated[Path | None, typer.Option(help="A checkpoint whose fitting weights a new run starts from.")] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="A checkpoint, or a folder of Hugging Face, whose fitting weights a new run starts from.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16: arithmetic of the forward pass.")] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the losses with torch.compile.")] = False,
@@ -50,7 +53,10 @@ def train(
         raise GenctlError("usage", f"--progress {progress}: expected auto, bar, plain or none")
     if config and resume and "=" in config:  # `train --resume RUN a.b=c`: the first word is an override
         changes, config = [config, *(changes or [])], None
+    if resume and init_from:
+        raise GenctlError("usage", "--resume and --init-from exclude each other")
     flags = {
+        "train.init_from": json.dumps(str(init_from)) if init_from else None,
         "train.seed": seed,
         "train.steps": steps,
         "train.batch": batch,
@@ -60,7 +66,7 @@ def train(
     said = overrides(changes, set_, flags)
     from genctl.tasks import train as task
 
-    request = task.Request(config, said, out, resume, init_from, device)
+    request = task.Request(config, said, out, resume, device)
     if dry_run:
         found = task.dry_run(request)
         text = found.pop("yaml")

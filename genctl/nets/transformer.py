@@ -1,20 +1,23 @@
-"""Decoder-only transformer: pre-norm blocks of causal attention and a two-layer network, with a cache for drawing.
+"""Transformer: pre-norm blocks of attention and a two-layer network; causal with a cache for drawing, or to both sides; alone, or over a memory.
 
-Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; rotary positions: Su et al. 2021, https://arxiv.org/abs/2104.09864;
-query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668;
-SwiGLU: Shazeer 2020, https://arxiv.org/abs/2002.05202; RMS norm: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467; grouped
-queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
+Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; GELU: Hendrycks
+and Gimpel 2016, https://arxiv.org/abs/1606.08415; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668; SwiGLU: Shazeer 2020,
+https://arxiv.org/abs/2002.05202; RMS norm: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467; grouped queries: Ainslie et al.
+2023, https://arxiv.org/abs/2305.13245.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["gelu", "relu2", "swiglu"]
+from genctl.nets.rotary import Stretch, rotations, turned
+
+Activation = Literal["gelu", "gelu_tanh", "relu2", "swiglu"]
 Norm = Literal["layer", "rms"]
 PATIENCE = 8  # steps of one symbol after which laying the weights out anew pays
 
@@ -55,6 +58,7 @@ def _plain(layer: nn.Linear, h: Tensor) -> Tensor:
 
 
 Apply = Callable[[nn.Linear, Tensor], Tensor]
+Looked = tuple[Tensor, Tensor, Tensor]  # keys, values, and which of them are looked at
 
 
 class Cache:
@@ -79,32 +83,11 @@ class Cache:
 
 
 class State(dict[str, Tensor]):
-    """{"kv": (n, layers, 2, kv heads, read, d)}, and the cache that this is a view of. A copy made by hand is a plain dict."""
+    """{"kv": (n, layers, 2, kv heads, read, d)} and the memory, if any; and the cache that kv is a view of. A copy made by hand is a plain dict."""
 
-    def __init__(self, cache: Cache) -> None:
-        super().__init__(kv=cache.view())
+    def __init__(self, cache: Cache, memory: dict[str, Tensor]) -> None:
+        super().__init__(memory, kv=cache.view())
         self.cache = cache
-
-
-def rotations(length: int, d: int, base: float = 10_000.0) -> Tensor:
-    """cos and signed sin, (2, length, d): position m turns the pair (i, i + d/2) by m / base^(2i/d) (RoFormer eq. 34, halves for pairs)."""
-    angle = torch.arange(length)[:, None] * base ** (-torch.arange(0, d, 2) / d)
-    cos, sin = angle.cos(), angle.sin()
-    return torch.stack([torch.cat([cos, cos], 1), torch.cat([-sin, sin], 1)])
-
-
-class _Turn(torch.autograd.Function):
-    """x cos + roll(x) sin; the gradient turns back, so it costs what the forward pass costs."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, -1), sin)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        cos, sin = ctx.saved_tensors
-        return (grad * cos).addcmul_(grad.roll(grad.shape[-1] // 2, -1), sin, value=-1), None, None
 
 
 class _ReLU2(torch.autograd.Function):
@@ -123,17 +106,29 @@ class _ReLU2(torch.autograd.Function):
         return out
 
 
-def normed(kind: Norm, width: int, bias: bool) -> nn.Module:
-    """What brings vectors to one size: about their mean, or about zero."""
-    return nn.LayerNorm(width, bias=bias) if kind == "layer" else nn.RMSNorm(width, eps=1e-6)
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu2": _ReLU2.apply,  # type: ignore[no-untyped-call]
+}
+
+
+def normed(kind: Norm, width: int, bias: bool, eps: float = 0.0) -> nn.Module:
+    """What brings vectors to one size: about their mean, or about zero. eps 0: 1e-5, or 1e-6 for rms."""
+    return nn.LayerNorm(width, eps or 1e-5, bias=bias) if kind == "layer" else nn.RMSNorm(width, eps or 1e-6)
+
+
+def between(width: int, activation: Activation, inner: int = 0) -> int:
+    """Units between the two layers: four times the width, or for swiglu, which has three matrices, 8/3; `inner` if that is given."""
+    return inner or (-(-8 * width // 3) if activation == "swiglu" else 4 * width)
 
 
 class Attention(nn.Module):
-    """Causal self-attention of `heads` heads; one matrix for queries, keys and values. kv_heads: of keys and values, each for a group."""
+    """Self-attention of `heads` heads; one matrix for queries, keys and values. kv_heads: of keys and values, each for a group."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, kv_heads: int, bias: bool, qk_norm: bool, dropout: float, causal: bool = True) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.dropout = heads, kv_heads, dropout
+        self.heads, self.kv_heads, self.dropout, self.causal = heads, kv_heads, dropout, causal
         self.qkv = nn.Linear(width, width + 2 * kv_heads * (width // heads), bias)
         self.out = nn.Linear(width, width, bias)
         self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None  # of queries and keys alike: a temperature per dimension
@@ -145,7 +140,7 @@ class Attention(nn.Module):
         if self.gain is not None:
             qk = F.layer_norm(qk, (qk.shape[-1],), self.gain)
         if turn is not None:
-            qk = _Turn.apply(qk, turn[0, :, None], turn[1, :, None])  # type: ignore[no-untyped-call]
+            qk = turned(qk, turn)
         q, k = torch.split(qk, [heads, kv], 2)
         return q, k, v
 
@@ -154,12 +149,22 @@ class Attention(nn.Module):
         """Whether several queries share a key."""
         return self.kv_heads != self.heads
 
-    def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
+    def forward(self, h: Tensor, turn: Tensor | None, seen: Tensor | None = None) -> Tensor:
+        """seen: (B, 1, 1, S), True for vectors that are looked at; of attention to both sides alone."""
         q, k, v = (t.transpose(1, 2) for t in self.project(h, turn))
         o = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True, enable_gqa=self.grouped
+            q, k, v, seen, self.dropout if self.training else 0.0, is_causal=self.causal, enable_gqa=self.grouped
         )
         return o.transpose(1, 2).flatten(2)
+
+    def looks(self, h: Tensor, turn: Tensor | None) -> Tensor:
+        """(B, heads, S, S): how much each vector takes from each; rows sum to one."""
+        q, k, _ = (t.transpose(1, 2) for t in self.project(h, turn))
+        k = k.repeat_interleave(self.heads // self.kv_heads, 1)
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        if self.causal:
+            scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
+        return scores.softmax(-1)
 
     def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply) -> Tensor:
         """The same for S new vectors behind `used` old ones, whose keys and values are in `past`, where the new ones join them."""
@@ -174,8 +179,26 @@ class Attention(nn.Module):
         return o.transpose(1, 2).flatten(2)
 
 
+class Cross(nn.Module):
+    """Attention to a memory: to keys and values that were made of other vectors."""
+
+    def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.out = nn.Linear(width, width, bias), nn.Linear(width, width, bias)
+        self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None
+
+    def forward(self, h: Tensor, memory: Looked, apply: Apply = _plain) -> Tensor:
+        """memory: keys and values (B, heads, M, d), and (B, 1, 1, M), True for those that are looked at."""
+        q = apply(self.query, h).view(*h.shape[:2], self.heads, -1)
+        if self.gain is not None:
+            q = F.layer_norm(q, (q.shape[-1],), self.gain)
+        o = F.scaled_dot_product_attention(q.transpose(1, 2), *memory, self.dropout if self.training else 0.0)
+        return apply(self.out, o.transpose(1, 2).flatten(2))
+
+
 class Block(nn.Module):
-    """h + attention(norm(h)), then h + network(norm(h))."""
+    """h + attention(norm(h)), with a memory h + cross(norm(h)), then h + network(norm(h))."""
 
     def __init__(
         self,
@@ -188,10 +211,15 @@ class Block(nn.Module):
         activation: Activation,
         norm: Norm,
         dropout: float,
+        causal: bool = True,
+        cross: bool = False,
+        eps: float = 0.0,
     ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = normed(norm, width, bias), normed(norm, width, bias)
-        self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout)
+        self.norm1, self.norm2 = normed(norm, width, bias, eps), normed(norm, width, bias, eps)
+        self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout, causal)
+        self.cross = Cross(width, heads, bias, qk_norm, dropout) if cross else None
+        self.norm3 = normed(norm, width, bias, eps) if cross else None
         self.up, self.down = nn.Linear(width, 2 * inner if activation == "swiglu" else inner, bias), nn.Linear(inner, width, bias)
         self.activation, self.dropout = activation, dropout
 
@@ -204,25 +232,34 @@ class Block(nn.Module):
             gate, u = u.chunk(2, -1)
             u = F.silu(gate) * u
         else:
-            u = F.gelu(u) if self.activation == "gelu" else _ReLU2.apply(u)  # type: ignore[no-untyped-call]
+            u = ACTIVATIONS[self.activation](u)
         return self.add(h, apply(self.down, u))
 
-    def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
-        h = self.add(h, self.attention.out(self.attention(self.norm1(h), turn)))
-        return self.think(h)
+    def look(self, h: Tensor, memory: Looked | None, apply: Apply = _plain) -> Tensor:
+        if self.cross is None or self.norm3 is None or memory is None:
+            return h
+        return self.add(h, self.cross(self.norm3(h), memory, apply))
 
-    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply) -> Tensor:
+    def forward(self, h: Tensor, turn: Tensor | None, seen: Tensor | None = None, memory: Looked | None = None) -> Tensor:
+        h = self.add(h, self.attention.out(self.attention(self.norm1(h), turn, seen)))
+        return self.think(self.look(h, memory))
+
+    def extend(
+        self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply, memory: Looked | None = None
+    ) -> Tensor:
         h = self.add(h, apply(self.attention.out, self.attention.extend(self.norm1(h), turn, past, used, apply)))
-        return self.think(h, apply)
+        return self.think(self.look(h, memory, apply), apply)
 
 
 class Transformer(nn.Module):
-    """Vectors (B, S, width) to vectors of the same shape, each a function of itself and those before it.
+    """Vectors (B, S, width) to vectors of the same shape, each a function of itself and those before it; causal=False: of all.
 
     length    the most vectors that are read together
-    rotary    turns queries and keys by their position; otherwise `position` holds a learned vector for each
+    cross     each block also looks at a memory, which `remember` makes of the vectors of another network
+    rotary    turns queries and keys by their position, the slowest pair by about 1 / base; otherwise `position` holds a learned vector
+              for each
     kv_heads  heads of keys and values; 0: as many as of queries
-    inner     units between the two layers; 0: four times the width, or for swiglu, which has three matrices, 8/3
+    inner     units between the two layers; 0: as `between` says
     """
 
     turns: Tensor | None
@@ -239,26 +276,35 @@ class Transformer(nn.Module):
         bias: bool = False,
         activation: Activation = "relu2",
         norm: Norm = "layer",
+        eps: float = 0.0,
         kv_heads: int = 0,
         inner: int = 0,
         dropout: float = 0.0,
+        causal: bool = True,
+        cross: bool = False,
+        base: float = 10_000.0,
+        stretch: Stretch | None = None,
     ) -> None:
         super().__init__()
         kv_heads = kv_heads or heads
-        inner = inner or (-(-8 * width // 3) if activation == "swiglu" else 4 * width)
+        inner = between(width, activation, inner)
         self.length, self.dropout = length, dropout
         self.cached = (kv_heads, width // heads)  # heads and dimensions of keys and values
-        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout) for _ in range(layers))
-        self.norm = normed(norm, width, bias)
+        self.blocks = nn.ModuleList(
+            Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout, causal, cross, eps) for _ in range(layers)
+        )
+        self.norm = normed(norm, width, bias, eps)
+        self.heads, self.qk_norm = heads, qk_norm
+        self.memory = nn.Linear(width, layers * 2 * width, bias) if cross else None  # keys and values of all layers
         self.position = None if rotary else nn.Parameter(torch.empty(length, width))
-        self.register_buffer("turns", rotations(length, width // heads) if rotary else None, persistent=False)
+        self.register_buffer("turns", rotations(length, width // heads, base, stretch) if rotary else None, persistent=False)
         self.reset()
 
     def reset(self) -> None:
         """Normal with deviation 0.02, what is added to the stream less by sqrt(2 layers): Radford et al. 2019 (GPT-2)."""
         for name, p in self.named_parameters():
             if p.ndim > 1:
-                last = name.endswith(("attention.out.weight", "down.weight"))
+                last = name.endswith((".out.weight", "down.weight"))
                 nn.init.normal_(p, std=0.02 / math.sqrt(2 * len(self.blocks)) if last else 0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
@@ -272,17 +318,44 @@ class Transformer(nn.Module):
             h = h + self.position[first:stop]
         return F.dropout(h, self.dropout, self.training) if self.dropout else h, None if self.turns is None else self.turns[:, first:stop]
 
-    def forward(self, h: Tensor) -> Tensor:
+    def remember(self, h: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        """Vectors (B, M, width), of which those `seen` (B, M) are to be looked at, as keys and values (B, layers, 2, heads, M, d)."""
+        assert self.memory is not None
+        keys, values = self.memory(h).view(*h.shape[:2], len(self.blocks), 2, self.heads, -1).unbind(3)
+        if self.qk_norm:
+            keys = F.layer_norm(keys, (keys.shape[-1],))
+        return {"memory": torch.stack([keys, values], 3).permute(0, 2, 3, 4, 1, 5), "seen": seen}
+
+    def looked(self, state: dict[str, Tensor]) -> list[Looked | None]:
+        """What each block looks at."""
+        if self.memory is None:
+            return [None] * len(self.blocks)
+        seen = state["seen"][:, None, None]
+        return [(*layer.unbind(1), seen) for layer in state["memory"].unbind(1)]  # type: ignore[misc]
+
+    def forward(self, h: Tensor, seen: Tensor | None = None, memory: dict[str, Tensor] | None = None) -> Tensor:
+        """seen (B, S): True for vectors that are looked at, of a network that looks to both sides."""
         h, turn = self.place(h, 0)
-        for block in self.blocks:
-            h = block(h, turn)
+        mask = None if seen is None else seen[:, None, None]
+        for block, looked in zip(self.blocks, self.looked(memory or {}), strict=True):
+            h = block(h, turn, mask, looked)
         out: Tensor = self.norm(h)
         return out
+
+    def looks(self, h: Tensor) -> Tensor:
+        """(B, layers, heads, S, S): how much each vector takes from each, in every layer."""
+        h, turn = self.place(h, 0)
+        found = []
+        for block in self.blocks:
+            found.append(block.attention.looks(block.norm1(h), turn))  # type: ignore[union-attr, operator]
+            h = block(h, turn)
+        return torch.stack(found, 1)
 
     @torch.no_grad()
     def extend(self, h: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, State]:
         """The same for S new vectors behind those that `state` has read; the state that has read them too. Carries no gradient."""
-        if state is None:
+        memory = {k: v for k, v in (state or {}).items() if k != "kv"}
+        if state is None or "kv" not in state:
             heads, d = self.cached
             cache = Cache(h.new_empty(len(h), len(self.blocks), 2, heads, 0, d), self.length)
         else:
@@ -295,7 +368,7 @@ class Transformer(nn.Module):
             if cache.steps == PATIENCE and Packed.able(h):
                 cache.apply = Packed([m for m in self.modules() if isinstance(m, nn.Linear)], len(h))
         h, turn = self.place(h, cache.used)
-        for block, past in zip(self.blocks, cache.layers, strict=True):
-            h = block.extend(h, turn, past, cache.used, cache.apply)  # type: ignore[operator]
+        for block, past, looked in zip(self.blocks, cache.layers, self.looked(memory), strict=True):
+            h = block.extend(h, turn, past, cache.used, cache.apply, looked)  # type: ignore[operator]
         cache.used += h.shape[1]
-        return self.norm(h), State(cache)
+        return self.norm(h), State(cache, memory)

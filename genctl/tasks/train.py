@@ -18,6 +18,7 @@ from genctl.data import Dataset, told
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
 from genctl.recipe import Recipe
+from genctl.tasks.adopt import adopt
 from genctl.training import distributed
 from genctl.training.distributed import World
 from genctl.training.run import Run, rewind, write_recipe
@@ -33,7 +34,6 @@ class Request:
     overrides: list[tuple[str, str | None]] | None = None
     out: Path | None = None
     resume: Path | None = None
-    init_from: Path | None = None
     device: str = "auto"
 
 
@@ -100,8 +100,6 @@ def train(request: Request, report: Report) -> dict[str, Any]:
     """Trains and returns {run, step, checkpoint, metrics}. Raises GenctlError or Stopped."""
     if request.resume and request.out:
         raise GenctlError("usage", "--resume goes on in the run's own folder: leave out --out")
-    if request.resume and request.init_from:
-        raise GenctlError("usage", "--resume and --init-from exclude each other")
     if not request.resume and not request.recipe:
         raise GenctlError("usage", "train needs a recipe, or --resume RUN", "genctl list recipes")
     try:
@@ -139,9 +137,11 @@ def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]
     model = fresh_model(plan, dataset, plan.train.seed)
     for note in dataset.notes if world.first else ():
         report.say(note)
-    if request.init_from:
-        report.say(_adopt(model, request.init_from, report))
     report = _quiet(report, world)
+    if plan.train.init_from:
+        adopt(model, Path(plan.train.init_from), report.say)
+    elif plan.train.lora:
+        report.say("warning[lora]: without train.init_from the matrices that are corrected are random ones")
     trainer = Trainer(run, plan, dataset, model, place, report, world, signals)
     run.claim(fresh=True)
     try:
@@ -250,18 +250,6 @@ def _inexact(manifest: dict[str, Any], plan: Recipe, place: device.Place, world:
     if "train.steps" in changed and plan.train.decay != "none":
         differ.append("train.steps (the learning rate decays over it)")
     return [f"not bit for bit: {', '.join(differ)}; the order of the data is the same"] if differ else []
-
-
-def _adopt(model: Model, source: Path, report: Report) -> str:
-    """Copies weights of the same name and shape; says what was left."""
-    _, tensors = checkpoint.unpack(durable.locate(source, report.say))
-    own = checkpoint.weights(model)
-    fit = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
-    model.load_state_dict(fit, strict=False)
-    left = sorted(own.keys() - fit.keys())
-    return f"init-from: {len(fit)} of {len(own)} tensors taken over" + (
-        f"; fresh: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else ""
-    )
 
 
 def _quiet(report: Report, world: World) -> Report:

@@ -18,7 +18,7 @@ from genctl.errors import GenctlError, Stopped, safe_text
 from genctl.maths import noise, sampling
 from genctl.media import writer
 from genctl.recipe import Recipe
-from genctl.training import loop, optim, order, recompute
+from genctl.training import loop, lora, optim, order, recompute
 from genctl.training.distributed import World
 from genctl.training.ema import EMA
 from genctl.training.journal import Journal
@@ -56,6 +56,7 @@ class Trainer:
         self.train = recipe.train
         if self.train.batch % self.world.size:
             raise GenctlError("config", f"train.batch {self.train.batch} does not divide over {self.world.size} ranks")
+        lora.prepare(model, self.train)
         self.model = model.to(place.device).train()
         if self.train.recompute:
             recompute.units(self.model)
@@ -263,11 +264,14 @@ class Trainer:
     def files(self, done: int, seats: list[Seat]) -> dict[str, durable.Pieces]:
         """The two files of a checkpoint, in pieces. Under several ranks every rank calls this."""
         raw = {k: v.detach() for k, v in checkpoint.weights(self.model).items()}
-        resume: dict[str, Tensor] = {}
+        hidden = lora.parts(self.model)
+        resume = {f"raw/{k}": raw[k] for k in hidden}
         ships = raw
         if self.ema:
             ships = raw | {k: v.clone() for k, v in self.ema.average.items()}
             resume |= {f"raw/{k}": raw[k] for k in self.ema.average}
+            resume |= {f"average/{k}": ships[k] for k in hidden}
+        ships = lora.merge(self.model, ships)
         for k in checkpoint.memory_keys(self.model):
             resume[f"memory/{k}"] = self.world.gather(self.model.get_buffer(k))
         for seat in seats:
@@ -298,9 +302,11 @@ class Trainer:
                 f"{durable.RESUME}: holds {len(resume)} tensors of step {head.meta.get('step')}, not what was saved",
                 "resume from an earlier step",
             )
-        wanted = {k: tuple(v.shape) for k, v in checkpoint.weights(self.model).items()}
+        own, hidden = checkpoint.weights(self.model), lora.parts(self.model)
+        wanted = {k: tuple(v.shape) for k, v in lora.merge(self.model, own).items()}
         checkpoint.match(step.model, {k: tuple(v.shape) for k, v in ships.items()}, wanted)
-        averaged = {f"raw/{k}": tuple(v.shape) for k, v in (self.ema.average if self.ema else {}).items()}
+        averaged = {f"raw/{k}": tuple(own[k].shape) for k in (*hidden, *(self.ema.average if self.ema else ()))}
+        averaged |= {f"average/{k}": tuple(own[k].shape) for k in hidden if self.ema}
         memory = {f"memory/{k}": tuple(self.model.get_buffer(k).shape) for k in checkpoint.memory_keys(self.model)}
         rest = {k: v for k, v in resume.items() if k.startswith("optim/")}
         checkpoint.match(step.resume, {k: tuple(v.shape) for k, v in resume.items() if k not in rest}, averaged | memory)
@@ -308,7 +314,7 @@ class Trainer:
         self.model.load_state_dict(weights | {k.removeprefix("memory/"): resume[k] for k in memory})
         if self.ema:
             for k, v in self.ema.average.items():
-                v.copy_(ships[k])
+                v.copy_(resume[f"average/{k}"] if k in hidden else ships[k])
         self.step = self.saved = step.number
         known = model.meta.get("metrics")
         self.metrics = {k: float(v) for k, v in known.items() if isinstance(v, int | float)} if isinstance(known, dict) else {}

@@ -15,6 +15,7 @@ from tests.battery import build, check_family, check_resume, fit
 SMALL = {"layers": 2, "heads": 2, "width": 16}
 PLAIN = {**SMALL, "positions": "learned", "qk_norm": False, "activation": "gelu", "bias": True}
 LLAMA = {**SMALL, "heads": 4, "kv_heads": 2, "norm": "rms", "activation": "swiglu", "qk_norm": False, "tied": False}
+BEGUN = {**SMALL, "begin": 3, "tied": False, "activation": "gelu_tanh", "eps": 1e-3}
 ROW = Spec(shape=(8,), vocab=5, end=0)
 GRID = Spec(shape=(3, 3), vocab=4)
 BESIDE = Spec(shape=(6,), vocab=5, given={"label": Spec(shape=(), vocab=3), "size": Spec(shape=(2,)), "source": Spec(shape=(4,), vocab=6)})
@@ -22,8 +23,14 @@ BESIDE = Spec(shape=(6,), vocab=5, given={"label": Spec(shape=(), vocab=3), "siz
 
 @pytest.mark.parametrize(
     ("model", "spec"),
-    [(SMALL, ROW), (PLAIN, GRID), ({**SMALL, "tied": False, "conditions": ["label", "size", "source"]}, BESIDE), (LLAMA, ROW)],
-    ids=["modern", "plain on a grid", "conditional", "llama"],
+    [
+        (SMALL, ROW),
+        (PLAIN, GRID),
+        ({**SMALL, "tied": False, "conditions": ["label", "size", "source"]}, BESIDE),
+        (LLAMA, ROW),
+        (BEGUN, ROW),
+    ],
+    ids=["modern", "plain on a grid", "conditional", "llama", "begun by a symbol"],
 )
 def test_battery(model, spec):
     check_family(GPT, model, spec)
@@ -34,7 +41,7 @@ def test_resume_is_exact(cut, tmp_path):
     check_resume(GPT, {**PLAIN, "dropout": 0.1}, ROW, tmp_path, cut=cut, steps=8, batch=8)
 
 
-@pytest.mark.parametrize("model", [SMALL, PLAIN, LLAMA])
+@pytest.mark.parametrize("model", [SMALL, PLAIN, LLAMA, {**BEGUN, "begin": 1}])
 def test_the_probabilities_of_all_grids_sum_to_one(model):
     net = build(GPT, model, Spec(shape=(2, 2), vocab=2)).eval()
     every = torch.tensor(list(itertools.product(range(2), repeat=4))).view(-1, 2, 2)
@@ -115,6 +122,7 @@ def test_impute_goes_on_from_a_beginning_only():
         ({"heads": 3, "width": 16}, "do not divide"),
         ({"heads": 4, "width": 16, "kv_heads": 3}, "into groups"),
         ({"conditions": ["mood"]}, "does not stand beside this data"),
+        ({"begin": 5}, "5 is no symbol of this data, which has 5"),
     ],
 )
 def test_settings_that_fit_nothing_are_refused(model, said):
@@ -143,3 +151,37 @@ def test_fit_reports_nats_per_symbol():
     """The untrained loss is log V."""
     _, report = fit(GPT, SMALL, GRID, 1)
     assert report.losses[0]["model/loss"] == pytest.approx(torch.tensor(4.0).log().item(), abs=0.05)
+
+
+def test_begun_by_a_symbol_it_scores_what_follows_that_symbol():
+    """The first logits are those behind the symbol 3 read alone."""
+    net = build(GPT, BEGUN, ROW).eval()
+    torch.nn.init.normal_(net.head.weight)
+    with torch.no_grad():
+        first = net.start(1, None)[0]
+        h = net.net(net.embed(torch.tensor([[3]])))
+        torch.testing.assert_close(first, net.score(h[:, 0]))
+
+
+@pytest.mark.parametrize("model", [SMALL, PLAIN, LLAMA])
+def test_attention_is_what_a_softmax_by_hand_says(model):
+    """Layer by layer from the weights alone; every row sums to one over what stands before."""
+    net = build(GPT, model, ROW).eval()
+    x = torch.tensor([[1, 2, 3, 4, 1]])
+    with torch.no_grad():
+        found = net.attention(Batch(x=x))
+        h, turn = net.net.place(torch.cat([net.first.view(1, 1, -1), net.embed(x[:, :-1])], 1), 0)
+        for layer, block in enumerate(net.net.blocks):
+            q, k, v = block.attention.project(block.norm1(h), turn)
+            out = torch.zeros_like(q)
+            for head in range(q.shape[2]):
+                mine = head * k.shape[2] // q.shape[2]
+                for t in range(5):
+                    p = torch.softmax(k[0, : t + 1, mine] @ q[0, t, head] / q.shape[-1] ** 0.5, 0)
+                    torch.testing.assert_close(found[0, layer, head, t, : t + 1], p)
+                    out[0, t, head] = p @ v[0, : t + 1, mine]
+            torch.testing.assert_close(block.attention(block.norm1(h), turn), out.flatten(2))
+            h = block(h, turn)
+    assert found.shape == (1, 2, len(found[0, 0]), 5, 5)
+    torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:-1]))
+    assert (found.triu(1) == 0).all()

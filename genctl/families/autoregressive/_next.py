@@ -1,9 +1,11 @@
 """Rows of symbols, each predicted from those before it: all that such families have in common but the network.
 
-A learned vector stands before the first symbol; what stands beside x and is named in `conditions` stands in front of that, as vectors.
-Grids are read in raster order.
+A learned vector stands before the first symbol, or the vector of the symbol `begin`: then the logits of x_1 .. x_T are those that a model
+without such a vector, as GPT-2 and Llama are, gives when it reads begin, x_1 .. x_{T-1}. What stands beside x and is named in
+`conditions` stands in front of that, as vectors. Grids are read in raster order.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,6 +29,8 @@ class NextConfig(Settings):
 
     tied: bool = True
     """The output layer is the embedding, transposed."""
+    begin: int | None = Field(None, ge=0)
+    """The symbol whose vector stands before the first one; none: a vector of its own is learned."""
     conditions: list[str] = Field(default_factory=list, max_length=16)
     """Names beside x, such as label, that x is conditional on."""
     smoothing: float = Field(0.0, ge=0, lt=1)
@@ -43,16 +47,20 @@ class Next(Family):
     Draw = decoding.Draw
     net: Any
 
-    def __init__(self, config: Any, spec: Spec, width: int) -> None:
-        """width: of the vectors that the network reads and of those that it answers with."""
+    def __init__(self, config: Any, spec: Spec, width: int, front: Sequence[str] | None = None) -> None:
+        """width: of the vectors that the network reads and of those that it answers with. front: names in front; None: those configured."""
         super().__init__(config, spec)
-        for name in config.conditions:
+        names = config.conditions if front is None else front
+        for name in names:
             if name not in spec.given:
                 beside = ", ".join(spec.given) or "nothing"
                 raise GenctlError("config", f"model.conditions: '{safe_text(name)}' does not stand beside this data; {beside} does")
-        self.conditions = tuple(config.conditions)
-        self.readers = nn.ModuleDict({name: Reader(spec.given[name], width) for name in config.conditions})
-        self.first = nn.Parameter(0.02 * torch.randn(width))
+        self.conditions = tuple(names)
+        self.readers = nn.ModuleDict({name: Reader(spec.given[name], width) for name in names})
+        self.begin = getattr(config, "begin", None)
+        if self.begin is not None and self.begin >= spec.vocab:
+            raise GenctlError("config", f"model.begin: {self.begin} is no symbol of this data, which has {spec.vocab}")
+        self.first = nn.Parameter(0.02 * torch.randn(width)) if self.begin is None else None
         self.embed = nn.Embedding(spec.vocab, width)
         nn.init.normal_(self.embed.weight, std=0.02)
 
@@ -70,7 +78,7 @@ class Next(Family):
 
     def front(self, n: int, given: Given | None) -> Tensor:
         """What stands before x, as vectors (n, P, width)."""
-        start = self.first.expand(n, 1, -1)
+        start = (self.embed.weight[self.begin] if self.first is None else self.first).expand(n, 1, -1)
         if not self.readers:
             return start
         return torch.cat([*(read((given or {})[name]) for name, read in self.readers.items()), start], 1)

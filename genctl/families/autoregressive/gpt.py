@@ -2,17 +2,20 @@
 
 Radford et al. 2018 and 2019, https://openai.com/research/language-unsupervised; the plain network (learned positions, LayerNorm,
 GELU, tied embedding) is that of GPT-2, https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf.
-That of Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971): rotary positions, rms norm, swiglu, no qk_norm, untied.
+That of Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971): rotary positions, rms norm, swiglu, no qk_norm, untied. Both have
+`begin`, a symbol before the first; `genctl import` and `export` carry such models from and to Hugging Face (docs/huggingface.md).
 """
 
 from typing import Literal
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from genctl.contract import Spec
+from genctl.contract import Batch, Spec
 from genctl.errors import GenctlError
 from genctl.families.autoregressive._next import Next, NextConfig
+from genctl.nets.rotary import Stretch
 from genctl.nets.transformer import Activation, Norm, Transformer
 
 
@@ -33,15 +36,21 @@ class GPT(Next):
         qk_norm: bool = True
         """Normalise queries and keys (Henry et al. 2020): higher learning rates stay stable."""
         activation: Activation = "relu2"
-        """Between the two layers: gelu, squared ReLU (So et al. 2021), or a gate of silu (Shazeer 2020)."""
+        """Between the two layers: gelu, its approximation by tanh, squared ReLU (So et al. 2021), or a gate of silu (Shazeer 2020)."""
         inner: int = Field(0, ge=0, le=1_000_000)
         """Units between the two layers; 0: four times the width, 8/3 for swiglu."""
         norm: Norm = "layer"
         """Bring vectors to one size about their mean (layer) or about zero (rms)."""
+        eps: float = Field(0.0, ge=0, le=0.1)
+        """Added to the mean square in that; 0: 1e-5, or 1e-6 for rms."""
         kv_heads: int = Field(0, ge=0, le=256)
         """Heads of keys and values, each for a group of queries (Ainslie et al. 2023); 0: as many as heads."""
         bias: bool = False
         """Biases in the linear layers and norms."""
+        base: float = Field(10_000.0, gt=1, le=1e9)
+        """Of rotary positions: the slowest pair of dimensions turns by about 1 / base a position."""
+        stretch: Stretch | None = None
+        """Make rotary positions reach further than they were trained for (Llama 3.1)."""
 
     def __init__(self, config: Config, spec: Spec) -> None:
         width = config.width
@@ -60,11 +69,18 @@ class GPT(Next):
             bias=config.bias,
             activation=config.activation,
             norm=config.norm,
+            eps=config.eps,
             kv_heads=config.kv_heads,
             inner=config.inner,
             dropout=config.dropout,
+            base=config.base,
+            stretch=config.stretch,
         )
         self.finish(width)
 
     def units(self) -> list[nn.Module]:
         return list(self.net.blocks)
+
+    def attention(self, batch: Batch) -> Tensor:
+        x = batch.x.flatten(1)
+        return self.net.looks(torch.cat([self.front(len(x), batch.given), self.embed(x[:, :-1])], 1))
