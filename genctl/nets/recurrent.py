@@ -34,10 +34,17 @@ class Recurrent(nn.Module):
         self.layers = nn.ModuleList(CELLS[cell](a, b, batch_first=True) for a, b in itertools.pairwise(widths))
         self.dropout, self.locked, self.weight_drop, self.cell = dropout, locked, weight_drop, cell
 
-    def forward(self, h: Tensor) -> Tensor:
-        for layer in self.layers:
-            h, _ = self.run(layer, self.drop(h))
+    def forward(self, h: Tensor, state: dict[str, Tensor] | None = None) -> Tensor:
+        """From a state of zeros, or from `state`."""
+        for i, layer in enumerate(self.layers):
+            h, _ = self.run(layer, self.drop(h), self.before(state, i))
         return h
+
+    def before(self, state: dict[str, Tensor] | None, i: int) -> Any:
+        """Of layer i, as torch takes it."""
+        if state is None:
+            return None
+        return (state[f"h{i}"][None], state[f"c{i}"][None]) if self.cell == "lstm" else state[f"h{i}"][None]
 
     def drop(self, h: Tensor) -> Tensor:
         """h (B, S, D) with some numbers 0 and the others larger, in training."""
@@ -48,18 +55,19 @@ class Recurrent(nn.Module):
         kept = noise.rand(len(h), 1, h.shape[2], device=h.device) >= self.dropout
         return h * kept / (1 - self.dropout)
 
-    def run(self, layer: Any, h: Tensor) -> tuple[Tensor, Any]:
-        """One layer from a state of zeros."""
+    def run(self, layer: Any, h: Tensor, before: Any = None) -> tuple[Tensor, Any]:
+        """One layer from a state, None: of zeros."""
         if not self.weight_drop or not self.training:
-            out: tuple[Tensor, Any] = layer(h)
+            out: tuple[Tensor, Any] = layer(h, before)
             return out
         own = [layer.weight_ih_l0, F.dropout(layer.weight_hh_l0, self.weight_drop), layer.bias_ih_l0, layer.bias_hh_l0]
         zero = h.new_zeros(1, len(h), layer.hidden_size)
         cells = torch._VF  # type: ignore[attr-defined]
         if self.cell == "lstm":
-            y, *state = cells.lstm(h, (zero, zero), own, True, 1, 0.0, True, False, True)
+            y, *state = cells.lstm(h, before or (zero, zero), own, True, 1, 0.0, True, False, True)
             return y, tuple(state)
-        y, last = (cells.gru if self.cell == "gru" else cells.rnn_tanh)(h, zero, own, True, 1, 0.0, True, False, True)
+        first = zero if before is None else before
+        y, last = (cells.gru if self.cell == "gru" else cells.rnn_tanh)(h, first, own, True, 1, 0.0, True, False, True)
         return y, last
 
     @torch.no_grad()
@@ -67,10 +75,7 @@ class Recurrent(nn.Module):
         """The same for S new vectors behind those that `state` has read; the state that has read them too. Carries no gradient."""
         after: dict[str, Tensor] = {}
         for i, layer in enumerate(self.layers):
-            before: Any = None
-            if state is not None:
-                before = (state[f"h{i}"][None], state[f"c{i}"][None]) if self.cell == "lstm" else state[f"h{i}"][None]
-            h, last = layer(h, before)
+            h, last = layer(h, self.before(state, i))
             if self.cell == "lstm":
                 after |= {f"h{i}": last[0][0], f"c{i}": last[1][0]}
             else:

@@ -1,4 +1,4 @@
-"""Decoder-only transformer: pre-norm blocks of causal attention and a two-layer network, with a cache for drawing.
+"""Transformer: pre-norm blocks of attention and a two-layer network; causal with a cache for drawing, or to both sides; alone, or over a memory.
 
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; rotary positions: Su et al. 2021, https://arxiv.org/abs/2104.09864;
 query-key norm: Henry et al. 2020, https://arxiv.org/abs/2010.04245; squared ReLU: So et al. 2021, https://arxiv.org/abs/2109.08668;
@@ -55,6 +55,7 @@ def _plain(layer: nn.Linear, h: Tensor) -> Tensor:
 
 
 Apply = Callable[[nn.Linear, Tensor], Tensor]
+Looked = tuple[Tensor, Tensor, Tensor]  # keys, values, and which of them are looked at
 
 
 class Cache:
@@ -79,10 +80,10 @@ class Cache:
 
 
 class State(dict[str, Tensor]):
-    """{"kv": (n, layers, 2, kv heads, read, d)}, and the cache that this is a view of. A copy made by hand is a plain dict."""
+    """{"kv": (n, layers, 2, kv heads, read, d)} and the memory, if any; and the cache that kv is a view of. A copy made by hand is a plain dict."""
 
-    def __init__(self, cache: Cache) -> None:
-        super().__init__(kv=cache.view())
+    def __init__(self, cache: Cache, memory: dict[str, Tensor]) -> None:
+        super().__init__(memory, kv=cache.view())
         self.cache = cache
 
 
@@ -129,11 +130,11 @@ def normed(kind: Norm, width: int, bias: bool) -> nn.Module:
 
 
 class Attention(nn.Module):
-    """Causal self-attention of `heads` heads; one matrix for queries, keys and values. kv_heads: of keys and values, each for a group."""
+    """Self-attention of `heads` heads; one matrix for queries, keys and values. kv_heads: of keys and values, each for a group."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, kv_heads: int, bias: bool, qk_norm: bool, dropout: float, causal: bool = True) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.dropout = heads, kv_heads, dropout
+        self.heads, self.kv_heads, self.dropout, self.causal = heads, kv_heads, dropout, causal
         self.qkv = nn.Linear(width, width + 2 * kv_heads * (width // heads), bias)
         self.out = nn.Linear(width, width, bias)
         self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None  # of queries and keys alike: a temperature per dimension
@@ -154,10 +155,11 @@ class Attention(nn.Module):
         """Whether several queries share a key."""
         return self.kv_heads != self.heads
 
-    def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
+    def forward(self, h: Tensor, turn: Tensor | None, seen: Tensor | None = None) -> Tensor:
+        """seen: (B, 1, 1, S), True for vectors that are looked at; of attention to both sides alone."""
         q, k, v = (t.transpose(1, 2) for t in self.project(h, turn))
         o = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True, enable_gqa=self.grouped
+            q, k, v, seen, self.dropout if self.training else 0.0, is_causal=self.causal, enable_gqa=self.grouped
         )
         return o.transpose(1, 2).flatten(2)
 
@@ -174,8 +176,26 @@ class Attention(nn.Module):
         return o.transpose(1, 2).flatten(2)
 
 
+class Cross(nn.Module):
+    """Attention to a memory: to keys and values that were made of other vectors."""
+
+    def __init__(self, width: int, heads: int, bias: bool, qk_norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.out = nn.Linear(width, width, bias), nn.Linear(width, width, bias)
+        self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None
+
+    def forward(self, h: Tensor, memory: Looked, apply: Apply = _plain) -> Tensor:
+        """memory: keys and values (B, heads, M, d), and (B, 1, 1, M), True for those that are looked at."""
+        q = apply(self.query, h).view(*h.shape[:2], self.heads, -1)
+        if self.gain is not None:
+            q = F.layer_norm(q, (q.shape[-1],), self.gain)
+        o = F.scaled_dot_product_attention(q.transpose(1, 2), *memory, self.dropout if self.training else 0.0)
+        return apply(self.out, o.transpose(1, 2).flatten(2))
+
+
 class Block(nn.Module):
-    """h + attention(norm(h)), then h + network(norm(h))."""
+    """h + attention(norm(h)), with a memory h + cross(norm(h)), then h + network(norm(h))."""
 
     def __init__(
         self,
@@ -188,10 +208,14 @@ class Block(nn.Module):
         activation: Activation,
         norm: Norm,
         dropout: float,
+        causal: bool = True,
+        cross: bool = False,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = normed(norm, width, bias), normed(norm, width, bias)
-        self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout)
+        self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout, causal)
+        self.cross = Cross(width, heads, bias, qk_norm, dropout) if cross else None
+        self.norm3 = normed(norm, width, bias) if cross else None
         self.up, self.down = nn.Linear(width, 2 * inner if activation == "swiglu" else inner, bias), nn.Linear(inner, width, bias)
         self.activation, self.dropout = activation, dropout
 
@@ -207,19 +231,27 @@ class Block(nn.Module):
             u = F.gelu(u) if self.activation == "gelu" else _ReLU2.apply(u)  # type: ignore[no-untyped-call]
         return self.add(h, apply(self.down, u))
 
-    def forward(self, h: Tensor, turn: Tensor | None) -> Tensor:
-        h = self.add(h, self.attention.out(self.attention(self.norm1(h), turn)))
-        return self.think(h)
+    def look(self, h: Tensor, memory: Looked | None, apply: Apply = _plain) -> Tensor:
+        if self.cross is None or self.norm3 is None or memory is None:
+            return h
+        return self.add(h, self.cross(self.norm3(h), memory, apply))
 
-    def extend(self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply) -> Tensor:
+    def forward(self, h: Tensor, turn: Tensor | None, seen: Tensor | None = None, memory: Looked | None = None) -> Tensor:
+        h = self.add(h, self.attention.out(self.attention(self.norm1(h), turn, seen)))
+        return self.think(self.look(h, memory))
+
+    def extend(
+        self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply, memory: Looked | None = None
+    ) -> Tensor:
         h = self.add(h, apply(self.attention.out, self.attention.extend(self.norm1(h), turn, past, used, apply)))
-        return self.think(h, apply)
+        return self.think(self.look(h, memory, apply), apply)
 
 
 class Transformer(nn.Module):
-    """Vectors (B, S, width) to vectors of the same shape, each a function of itself and those before it.
+    """Vectors (B, S, width) to vectors of the same shape, each a function of itself and those before it; causal=False: of all.
 
     length    the most vectors that are read together
+    cross     each block also looks at a memory, which `remember` makes of the vectors of another network
     rotary    turns queries and keys by their position; otherwise `position` holds a learned vector for each
     kv_heads  heads of keys and values; 0: as many as of queries
     inner     units between the two layers; 0: four times the width, or for swiglu, which has three matrices, 8/3
@@ -242,14 +274,20 @@ class Transformer(nn.Module):
         kv_heads: int = 0,
         inner: int = 0,
         dropout: float = 0.0,
+        causal: bool = True,
+        cross: bool = False,
     ) -> None:
         super().__init__()
         kv_heads = kv_heads or heads
         inner = inner or (-(-8 * width // 3) if activation == "swiglu" else 4 * width)
         self.length, self.dropout = length, dropout
         self.cached = (kv_heads, width // heads)  # heads and dimensions of keys and values
-        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout, causal, cross) for _ in range(layers)
+        )
         self.norm = normed(norm, width, bias)
+        self.heads, self.qk_norm = heads, qk_norm
+        self.memory = nn.Linear(width, layers * 2 * width, bias) if cross else None  # keys and values of all layers
         self.position = None if rotary else nn.Parameter(torch.empty(length, width))
         self.register_buffer("turns", rotations(length, width // heads) if rotary else None, persistent=False)
         self.reset()
@@ -258,7 +296,7 @@ class Transformer(nn.Module):
         """Normal with deviation 0.02, what is added to the stream less by sqrt(2 layers): Radford et al. 2019 (GPT-2)."""
         for name, p in self.named_parameters():
             if p.ndim > 1:
-                last = name.endswith(("attention.out.weight", "down.weight"))
+                last = name.endswith((".out.weight", "down.weight"))
                 nn.init.normal_(p, std=0.02 / math.sqrt(2 * len(self.blocks)) if last else 0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
@@ -272,17 +310,35 @@ class Transformer(nn.Module):
             h = h + self.position[first:stop]
         return F.dropout(h, self.dropout, self.training) if self.dropout else h, None if self.turns is None else self.turns[:, first:stop]
 
-    def forward(self, h: Tensor) -> Tensor:
+    def remember(self, h: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        """Vectors (B, M, width), of which those `seen` (B, M) are to be looked at, as keys and values (B, layers, 2, heads, M, d)."""
+        assert self.memory is not None
+        keys, values = self.memory(h).view(*h.shape[:2], len(self.blocks), 2, self.heads, -1).unbind(3)
+        if self.qk_norm:
+            keys = F.layer_norm(keys, (keys.shape[-1],))
+        return {"memory": torch.stack([keys, values], 3).permute(0, 2, 3, 4, 1, 5), "seen": seen}
+
+    def looked(self, state: dict[str, Tensor]) -> list[Looked | None]:
+        """What each block looks at."""
+        if self.memory is None:
+            return [None] * len(self.blocks)
+        seen = state["seen"][:, None, None]
+        return [(*layer.unbind(1), seen) for layer in state["memory"].unbind(1)]  # type: ignore[misc]
+
+    def forward(self, h: Tensor, seen: Tensor | None = None, memory: dict[str, Tensor] | None = None) -> Tensor:
+        """seen (B, S): True for vectors that are looked at, of a network that looks to both sides."""
         h, turn = self.place(h, 0)
-        for block in self.blocks:
-            h = block(h, turn)
+        mask = None if seen is None else seen[:, None, None]
+        for block, looked in zip(self.blocks, self.looked(memory or {}), strict=True):
+            h = block(h, turn, mask, looked)
         out: Tensor = self.norm(h)
         return out
 
     @torch.no_grad()
     def extend(self, h: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, State]:
         """The same for S new vectors behind those that `state` has read; the state that has read them too. Carries no gradient."""
-        if state is None:
+        memory = {k: v for k, v in (state or {}).items() if k != "kv"}
+        if state is None or "kv" not in state:
             heads, d = self.cached
             cache = Cache(h.new_empty(len(h), len(self.blocks), 2, heads, 0, d), self.length)
         else:
@@ -295,7 +351,7 @@ class Transformer(nn.Module):
             if cache.steps == PATIENCE and Packed.able(h):
                 cache.apply = Packed([m for m in self.modules() if isinstance(m, nn.Linear)], len(h))
         h, turn = self.place(h, cache.used)
-        for block, past in zip(self.blocks, cache.layers, strict=True):
-            h = block.extend(h, turn, past, cache.used, cache.apply)  # type: ignore[operator]
+        for block, past, looked in zip(self.blocks, cache.layers, self.looked(memory), strict=True):
+            h = block.extend(h, turn, past, cache.used, cache.apply, looked)  # type: ignore[operator]
         cache.used += h.shape[1]
-        return self.norm(h), State(cache)
+        return self.norm(h), State(cache, memory)

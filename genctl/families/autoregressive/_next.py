@@ -4,6 +4,7 @@ A learned vector stands before the first symbol; what stands beside x and is nam
 Grids are read in raster order.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,15 +37,16 @@ class Next(Family):
     Draw = decoding.Draw
     net: Any
 
-    def __init__(self, config: Any, spec: Spec, width: int) -> None:
-        """width: of the vectors that the network reads and of those that it answers with."""
+    def __init__(self, config: Any, spec: Spec, width: int, front: Sequence[str] | None = None) -> None:
+        """width: of the vectors that the network reads and of those that it answers with. front: names in front; None: those configured."""
         super().__init__(config, spec)
-        for name in config.conditions:
+        names = config.conditions if front is None else front
+        for name in names:
             if name not in spec.given:
                 beside = ", ".join(spec.given) or "nothing"
                 raise GenctlError("config", f"model.conditions: '{safe_text(name)}' does not stand beside this data; {beside} does")
-        self.conditions = tuple(config.conditions)
-        self.readers = nn.ModuleDict({name: Reader(spec.given[name], width) for name in config.conditions})
+        self.conditions = tuple(names)
+        self.readers = nn.ModuleDict({name: Reader(spec.given[name], width) for name in names})
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.embed = nn.Embedding(spec.vocab, width)
         nn.init.normal_(self.embed.weight, std=0.02)

@@ -1,0 +1,144 @@
+"""Sequence to sequence: one network reads a text, another writes what belongs to it, looking at what was read: translation, summaries.
+
+The transformer of Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, with the norm before each half of a block; or LSTMs with attention,
+Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473, in the form of Luong et al. 2015. Label smoothing: Szegedy et al. 2016,
+https://arxiv.org/abs/1512.00567, section 7. One matrix for all symbols: Press and Wolf 2017, https://arxiv.org/abs/1608.05859.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from genctl.config import Settings
+from genctl.contract import Batch, Given, Loss, Progress, Spec
+from genctl.errors import GenctlError
+from genctl.families.autoregressive._next import Next
+from genctl.maths import decoding
+from genctl.nets.sides import LSTMs, Memory, Transformers
+from genctl.nets.transformer import Activation, Norm
+from genctl.powers import State
+
+TOGETHER = 32  # rows of similar length that a CPU reads as one
+
+
+class Seq2Seq(Next):
+    """p(x | source) = prod_t p(x_t | x_1 .. x_{t-1}, source)."""
+
+    class Config(Settings):
+        network: Literal["transformer", "lstm"] = "transformer"
+        """What both sides are made of. Keys of attention mean nothing to an lstm."""
+        layers: int = Field(3, ge=1, le=64)
+        """Layers that read the source."""
+        writer_layers: int = Field(0, ge=0, le=64)
+        """Layers that write; 0: as many."""
+        heads: int = Field(4, ge=1, le=256)
+        """Heads of attention; they divide the width."""
+        width: int = Field(256, ge=2, le=65_536)
+        """Dimensions of the vectors between the layers."""
+        inner: int = Field(0, ge=0, le=1_000_000)
+        """Units between the two layers of a block; 0: four times the width, 8/3 for swiglu."""
+        dropout: float = Field(0.1, ge=0, lt=1)
+        """Of the embeddings, of attention and of what each part of a block adds; of what each recurrent layer reads."""
+        smoothing: float = Field(0.1, ge=0, lt=1)
+        """The share of each target that is spread over all symbols, in training alone: a held-out loss is in nats."""
+        positions: Literal["rotary", "learned"] = "rotary"
+        """Turn queries and keys of one side by their position, or add a learned vector for each position."""
+        qk_norm: bool = True
+        """Normalise queries and keys."""
+        activation: Activation = "relu2"
+        """Between the two layers of a block."""
+        norm: Norm = "layer"
+        """Bring vectors to one size about their mean (layer) or about zero (rms)."""
+        tied: bool = True
+        """The output layer is the embedding, transposed; where both sides have one vocabulary, they have one embedding."""
+
+    net: Transformers | LSTMs
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        source, width = spec.given.get("source"), config.width
+        if source is None or source.kind != "tokens":
+            raise GenctlError("config", "seq2seq needs a row of symbols 'source' beside each x", "data: {name: text-pairs, path: ...}")
+        if width % config.heads or (width // config.heads) % 2:
+            raise GenctlError("config", f"model.heads: {config.heads} heads do not divide width {width} into even parts")
+        super().__init__(config, spec, width, front=())
+        self.conditions, self.source_end = ("source",), source.end
+        one = config.tied and (source.vocab, source.codec) == (spec.vocab, spec.codec)
+        self.embed_source = None if one else nn.Embedding(source.vocab, width)
+        if self.embed_source is not None:
+            nn.init.normal_(self.embed_source.weight, std=0.02)
+        layers = (config.layers, config.writer_layers or config.layers)
+        if config.network == "lstm":
+            self.net = LSTMs(width, layers, config.dropout)
+        else:
+            keys = {k: getattr(config, k) for k in ("qk_norm", "activation", "norm", "inner", "dropout")}
+            self.net = Transformers(width, layers, config.heads, (source.size, spec.size), rotary=config.positions == "rotary", **keys)
+        self.finish(width)
+
+    def units(self) -> list[nn.Module]:
+        return self.net.blocks
+
+    # --- the network ---
+
+    def read(self, source: Tensor) -> Memory:
+        """A source (B, M) as what the writer looks at; what stands behind its end is not."""
+        seen = decoding.live(source, self.source_end)
+        seen = torch.ones_like(source, dtype=torch.bool) if seen is None else seen
+        return self.net.read((self.embed if self.embed_source is None else self.embed_source)(source), seen)
+
+    def written(self, x: Tensor, source: Tensor) -> Tensor:
+        """(B, T, width): what stands for each symbol of x (B, T), given those before it."""
+        first = self.first.expand(len(x), 1, -1)
+        h: Tensor = self.net(torch.cat([first, self.embed(x[:, :-1])], 1), self.read(source))
+        return h
+
+    def logits(self, x: Tensor, given: Given | None) -> Tensor:
+        return self.score(self.written(x, (given or {})["source"].flatten(1)))
+
+    def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """(rows, x, which symbols count, source): rows of similar length together, cut to the longest of them: the same numbers for less work."""
+        x, source = batch.x.flatten(1), batch.given["source"].flatten(1)
+        counts, seen = (
+            torch.ones_like(row, dtype=torch.bool) if (found := decoding.live(row, end)) is None else found
+            for row, end in ((x, self.spec.end), (source, self.source_end))
+        )
+        long, wide = counts.sum(1), seen.sum(1)
+        order = torch.argsort(long + wide, stable=True)
+        for rows in order.split(TOGETHER) if x.device.type == "cpu" else (order,):
+            t, m = int(long[rows].max()), int(wide[rows].max())
+            yield rows, x[rows, :t], counts[rows, :t], source[rows, :m]
+
+    # --- the contract ---
+
+    def loss(self, batch: Batch, at: Progress) -> Loss:
+        """Nats per symbol, smoothed in training."""
+        total, count = torch.zeros((), device=self.device), 0
+        for _, x, counts, source in self.parts(batch):
+            symbols, logits = x[counts], self.score(self.written(x, source)[counts])
+            spread = self.config.smoothing if self.training else 0.0
+            total = total + F.cross_entropy(logits, symbols, reduction="sum", label_smoothing=spread)
+            count += len(symbols)
+        return Loss(total / count, weight=float(count))
+
+    def nats(self, batch: Batch) -> Tensor:
+        out = torch.zeros(batch.x.flatten(1).shape, device=self.device)
+        for rows, x, counts, source in self.parts(batch):
+            nats = F.cross_entropy(self.score(self.written(x, source)).transpose(1, 2), x, reduction="none")
+            out[rows, : x.shape[1]] = nats * counts
+        return out
+
+    # --- powers ---
+
+    def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
+        """The source is read once: a state carries what was read."""
+        with torch.no_grad():
+            memory = self.read((given or {})["source"].flatten(1))
+            h, state = self.net.extend(self.first.expand(n, 1, -1), memory)
+        return self.score(h[:, -1]), state
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, Any]:
+        h, state = self.net.extend(self.embed(tokens), state)
+        return self.score(h), state
