@@ -83,6 +83,20 @@ class Predict(Protocol):
 
 
 @runtime_checkable
+class Hidden(Protocol):
+    """Reads a row of symbols as a row of vectors, which other models build on."""
+
+    width: int
+    """Of the vectors."""
+
+    def hidden(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+        """(B, T, width): a vector for each symbol, of those around it; where `seen` (B, T) is False a symbol is not looked at."""
+
+    def idle(self) -> list[Any]:
+        """The parameters that `hidden` does not use."""
+
+
+@runtime_checkable
 class Causal(Protocol):
     """Draws x as a row of symbols, one after another; grids in raster order."""
 
@@ -102,6 +116,7 @@ POWERS: dict[str, Any] = {
     "impute": Impute,
     "translate": Translate,
     "predict": Predict,
+    "hidden": Hidden,
     "causal": Causal,
 }
 

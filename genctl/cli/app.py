@@ -17,10 +17,12 @@ from genctl.cli import (
     find,
     impute,
     interpolate,
+    predict,
     reconstruct,
     repro,
     sample,
     score,
+    search,
     train,
     translate,
     traverse,
@@ -61,6 +63,8 @@ app.command("traverse")(traverse.traverse)
 app.command("impute")(impute.impute)
 app.command("translate")(translate.translate)
 app.command("score")(score.score)
+app.command("predict")(predict.predict)
+app.command("search")(search.search)
 app.command("encode")(encode.encode)
 app.command("repro")(repro.repro)
 app.command("list")(find.list_)

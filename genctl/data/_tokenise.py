@@ -111,7 +111,11 @@ def of(spec: Spec) -> Coder:
     """The coder of a Spec that ends. Raises GenctlError (power)."""
     if spec.media != "text" or spec.end is None:
         raise GenctlError("power", "this model does not read texts that end", "a model trained on lines or labelled texts")
-    return Coder(spec.codec, spec.vocab, {END: spec.end})
+    codec = spec.codec
+    if "tokenizer" in codec:
+        return given(codec["tokenizer"])
+    names = {256 + i: s for i, s in enumerate(codec.get("specials", []))} if codec.get("bytes") else dict(enumerate(codec["symbols"]))
+    return Coder(codec, spec.vocab, {s: i for i, s in names.items() if s.startswith("<|")} | {END: spec.end})
 
 
 def characters(texts: Sequence[str], special: Sequence[str] = (END,)) -> Coder:
@@ -147,7 +151,9 @@ def train(way: str, vocab: int, texts: Iterable[str], special: Sequence[str], lo
     lines = (f" {line.lower().strip()}" if lower else line for text in texts for line in text.splitlines(keepends=True))
     ways = {"words": _words, "bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}
     found = ways[way](vocab or (1_000_000 if way == "words" else 4096), lines, special)
-    return json.dumps(json.loads(found) | {"normalizer": {"type": "Sequence", "normalizers": small}}, ensure_ascii=False) if lower else found
+    return (
+        json.dumps(json.loads(found) | {"normalizer": {"type": "Sequence", "normalizers": small}}, ensure_ascii=False) if lower else found
+    )
 
 
 def _tokeniser(model: Any, decoder: Any) -> Any:

@@ -3,10 +3,12 @@
 Zhang et al. 2015, https://arxiv.org/abs/1509.01626. Figures that others report are of models trained on the 120,000 of its training part.
 """
 
+import itertools
 from typing import Literal
 
 from genctl.data import Dataset
-from genctl.data._labelled import ReadConfig, cells, dataset, inside
+from genctl.data._cells import cells, inside
+from genctl.data._labelled import ReadConfig, dataset
 
 NAMES = ["World", "Sports", "Business", "Sci/Tech"]
 CUTS = (0, 6_000, 6_800, 7_600)
@@ -22,4 +24,4 @@ def open(config: Config) -> Dataset:
     (path,) = inside("ag-news-test", config.path, "test.csv.gz")
     topic = {str(i + 1): name for i, name in enumerate(NAMES)}
     rows = [(f"{title}. {text}".replace("\\", " "), topic.get(kind, kind)) for kind, title, text in cells(path, 3)]
-    return dataset(config, [rows[a:b] for a, b in zip(CUTS, CUTS[1:], strict=False)], NAMES)
+    return dataset(config, [rows[a:b] for a, b in itertools.pairwise(CUTS)], NAMES)

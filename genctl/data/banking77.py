@@ -6,7 +6,8 @@ Casanueva et al. 2020, https://arxiv.org/abs/2003.04807. What validates is ours:
 from typing import Literal
 
 from genctl.data import Dataset, holdout
-from genctl.data._labelled import ReadConfig, columns, dataset, inside
+from genctl.data._cells import columns, inside
+from genctl.data._labelled import ReadConfig, dataset
 
 
 class Config(ReadConfig):

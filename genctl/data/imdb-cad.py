@@ -6,7 +6,8 @@ Kaushik et al. 2020, https://arxiv.org/abs/1909.12434.
 from typing import Literal
 
 from genctl.data import Dataset
-from genctl.data._labelled import ReadConfig, columns, dataset, inside
+from genctl.data._cells import columns, inside
+from genctl.data._labelled import ReadConfig, dataset
 
 NAMES = ["Negative", "Positive"]
 

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from genctl.data import Dataset, find
-from genctl.data._labelled import SharesConfig, columns, dataset, parts
+from genctl.data._cells import columns
+from genctl.data._labelled import SharesConfig, dataset, parts
 
 
 class Config(SharesConfig):

@@ -6,7 +6,8 @@ Socher et al. 2013, https://aclanthology.org/D13-1170; the sentences alone, with
 from typing import Literal
 
 from genctl.data import Dataset
-from genctl.data._labelled import ReadConfig, cells, dataset, inside
+from genctl.data._cells import cells, inside
+from genctl.data._labelled import ReadConfig, dataset
 
 FILES = ("train.tsv", "dev.tsv", "test.tsv")
 NAMES = ["negative", "positive"]

@@ -13,7 +13,7 @@ from torch import nn
 
 from genctl import catalog, checkpoint, config, device, durable, recipe
 from genctl.config import Tree
-from genctl.contract import Model
+from genctl.contract import Model, Spec
 from genctl.data import Dataset, told
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
@@ -73,12 +73,24 @@ def _part(path: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return plan.family, plan.plain()["model"], spec.to_json()
 
 
+def _plan(request: Request) -> tuple[Recipe, Tree]:
+    """The recipe with its parts written out; text is read in the symbols of what it starts from."""
+    assert request.recipe
+    plan, tree = recipe.read(request.recipe, request.overrides)
+    plan = recipe.fill(plan, _part)
+    known = [Spec.from_json(part.spec) for part in recipe.parts(plan.model).values() if part.spec]
+    if request.init_from:
+        known.append(checkpoint.understand(checkpoint.look(durable.locate(request.init_from, lambda text: None)))[1])
+    for spec in known:
+        plan = replace(plan, data=told(plan.data, spec))
+    return plan, tree
+
+
 def dry_run(request: Request) -> dict[str, Any]:
     """Resolves everything that training would, without writing: the recipe as YAML, parameters, memory."""
     if not request.recipe:
         raise GenctlError("usage", "--dry-run needs a recipe")
-    plan, tree = recipe.read(request.recipe, request.overrides)
-    plan = recipe.fill(plan, _part)
+    plan, tree = _plan(request)
     place = device.resolve(request.device, plan.train.precision)
     dataset = open_data(plan)
     model = fresh_model(plan, dataset, plan.train.seed)
@@ -128,7 +140,7 @@ def _place(plan: Recipe, request: Request, report: Report) -> tuple[device.Place
 
 def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]:
     assert request.recipe
-    plan = recipe.fill(recipe.read(request.recipe, request.overrides)[0], _part)
+    plan, _ = _plan(request)
     place, world = _place(plan, request, report)
     name = Path(request.recipe).stem
     path = request.out or Path(world.text(str(runs_home() / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")))
@@ -253,10 +265,12 @@ def _inexact(manifest: dict[str, Any], plan: Recipe, place: device.Place, world:
 
 
 def _adopt(model: Model, source: Path, report: Report) -> str:
-    """Copies weights of the same name and shape; says what was left."""
+    """Copies weights of the same name and shape, into the model or a model inside it, whichever takes more; says what was left."""
     _, tensors = checkpoint.unpack(durable.locate(source, report.say))
     own = checkpoint.weights(model)
-    fit = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    places = ["", *(f"{name}." for name, child in model.named_children() if isinstance(child, Model))]
+    fits = [{p + k: v for k, v in tensors.items() if p + k in own and own[p + k].shape == v.shape} for p in places]
+    fit = max(fits, key=len)
     model.load_state_dict(fit, strict=False)
     left = sorted(own.keys() - fit.keys())
     return f"init-from: {len(fit)} of {len(own)} tensors taken over" + (

@@ -40,6 +40,7 @@ class Next(Family):
     def __init__(self, config: Any, spec: Spec, width: int, front: Sequence[str] | None = None) -> None:
         """width: of the vectors that the network reads and of those that it answers with. front: names in front; None: those configured."""
         super().__init__(config, spec)
+        self.width = width
         names = config.conditions if front is None else front
         for name in names:
             if name not in spec.given:
@@ -86,6 +87,16 @@ class Next(Family):
         nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
         mask = decoding.live(x, self.spec.end)
         return nats if mask is None else nats * mask
+
+    def hidden(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+        """(B, T, width): what is known behind each symbol; at the last place, what was known before it."""
+        x = batch.x.flatten(1)[:, :-1]
+        front, e = self.front(len(x), batch.given), self.embed(x)
+        h = self.net(torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1))[:, front.shape[1] :]
+        return torch.cat([h, h[:, -1:]], 1)
+
+    def idle(self) -> list[nn.Parameter]:
+        return [] if self.head is None else list(self.head.parameters())
 
     # --- the contract ---
 
