@@ -83,17 +83,17 @@ class Predict(Protocol):
 
 
 @runtime_checkable
-class Hidden(Protocol):
+class Context(Protocol):
     """Reads a row of symbols as a row of vectors, which other models build on."""
 
     width: int
     """Of the vectors."""
 
-    def hidden(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+    def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
         """(B, T, width): a vector for each symbol, of those around it; where `seen` (B, T) is False a symbol is not looked at."""
 
     def idle(self) -> list[Any]:
-        """The parameters that `hidden` does not use."""
+        """The parameters that `context` does not use."""
 
 
 @runtime_checkable
@@ -116,7 +116,7 @@ POWERS: dict[str, Any] = {
     "impute": Impute,
     "translate": Translate,
     "predict": Predict,
-    "hidden": Hidden,
+    "context": Context,
     "causal": Causal,
 }
 

@@ -42,11 +42,13 @@ def preview(
 
 @app.command("prepare")
 def prepare(
-    name: Annotated[str, typer.Argument(help="A named set such as mnist, or inception: the FID weights.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|SPEC", help="A named set such as mnist, inception (the FID weights), or a corpus to tokenise.")
+    ],
     out: Annotated[Path | None, typer.Option(help="A folder; default $GENCTL_DATA (the cache for inception).")] = None,
     mirror: Annotated[str | None, typer.Option(help="A base URL to try first.")] = None,
 ) -> None:
-    """Fetch a named thing from its official mirrors; its sha256 is pinned.
+    """Fetch a named thing from its official mirrors, its sha256 pinned; or tokenise a corpus ahead of training.
 
     Example: genctl data prepare mnist --out data
     """

@@ -51,7 +51,7 @@ def read(path: Path) -> bytes:
         raise GenctlError("no-input", f"{shown} is missing") from None
     except PermissionError as e:
         raise GenctlError("permission", f"{safe_text(e.filename or path)} may not be read") from None
-    out = b"".join(_checked(name, data) for name, data in pieces)
+    out = b"".join(checked(name, data) for name, data in pieces)
     if not out:
         raise GenctlError("data-empty", f"{shown}: holds no text", "a text file, or a folder or zip of .txt files")
     return out
@@ -100,7 +100,7 @@ def _line(data: bytes) -> bytes:
     return data if not data or data.endswith(b"\n") else data + b"\n"
 
 
-def _checked(name: str, data: bytes) -> bytes:
+def checked(name: str, data: bytes) -> bytes:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as e:
@@ -112,26 +112,29 @@ def _checked(name: str, data: bytes) -> bytes:
 # --- text to symbols ---------------------------------------------------------------------------------------------------------
 
 
-def symbols(data: bytes, config: TextConfig, cuts: tuple[float, float]) -> tuple[list[Tensor], dict[str, Any], int]:
-    """UTF-8, cut at two shares of its length, as ([three rows of symbols], codec, vocabulary). Line ends become one newline, but for bytes.
+def shares(config: TextConfig, data: bytes, valid: float, test: float) -> list[str]:
+    """UTF-8 cut by position: the training text, then the validation text, then the test text; test=0: the validation text again.
 
-    Characters are numbered in their own order; learned symbols are learned from the first part.
+    Line ends become one newline, but where symbols are bytes.
     """
-    if config.tokenise == "bytes" and not config.tokenizer:
-        return _cut(torch.frombuffer(bytearray(data), dtype=torch.uint8), cuts), {"bytes": True}, 256
-    text = data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    if config.tokenise == "chars" and not config.tokenizer:
-        row, known = _characters(text)
-        return _cut(row, cuts), {"symbols": [chr(c) for c in known.tolist()]}, len(known)
-    a, b = (int(len(text) * share) for share in cuts)
-    parts = [text[:a], text[a:b], text[b:]]
-    coder = fit(config, parts, learn=parts[:1])
-    return [_encoded(coder, part) for part in parts], coder.codec, coder.vocab
+    text = data.decode("utf-8")
+    if config.tokenise != "bytes":
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    a, b = int(len(text) * (1 - valid - test)), int(len(text) * (1 - test))
+    return [text[:a], text[a:b], text[b:] if test else text[a:b]]
 
 
-def _cut(row: Tensor, cuts: tuple[float, float]) -> list[Tensor]:
-    a, b = (int(len(row) * share) for share in cuts)
-    return [row[:a], row[a:b], row[b:]]
+def symbols(config: TextConfig, parts: list[str]) -> tuple[list[Tensor], dict[str, Any], int]:
+    """(a row of symbols for each text, codec, vocabulary). Characters are numbered in their own order; pieces and words are learned from the first text."""
+    if config.tokenizer or config.tokenise not in ("chars", "bytes"):
+        coder = fit(config, parts, learn=parts[:1])
+        return [_encoded(coder, part) for part in parts], coder.codec, coder.vocab
+    if config.tokenise == "bytes":
+        return [torch.frombuffer(bytearray(part.encode()), dtype=torch.uint8) for part in parts], {"bytes": True}, 256
+    known = torch.tensor(sorted(map(ord, set().union(*parts))), dtype=torch.int32)
+    if len(known) > MAX_SYMBOLS:
+        raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes or bpe")
+    return [_numbered(part, known) for part in parts], {"symbols": [chr(c) for c in known.tolist()]}, len(known)
 
 
 def _encoded(coder: Coder, text: str) -> Tensor:
@@ -143,11 +146,8 @@ def _encoded(coder: Coder, text: str) -> Tensor:
     return torch.cat([torch.empty(0, dtype=dtype), *rows])
 
 
-def _characters(text: str) -> tuple[Tensor, Tensor]:
-    """(row, the code points it numbers)."""
-    known = torch.tensor(sorted(map(ord, set(text))), dtype=torch.int32)
-    if len(known) > MAX_SYMBOLS:
-        raise GenctlError("limit", f"the text has {len(known):,} distinct characters, limit {MAX_SYMBOLS:,}", "data.tokenise=bytes or bpe")
+def _numbered(text: str, known: Tensor) -> Tensor:
+    """The place of each character among the code points `known`."""
     dtype = small(len(known))
     number = torch.zeros(int(known[-1]) + 1 if len(known) else 0, dtype=dtype)
     number[known.long()] = torch.arange(len(known)).to(dtype)
@@ -155,25 +155,25 @@ def _characters(text: str) -> tuple[Tensor, Tensor]:
     for start in range(0, len(text), BLOCK):  # code points take four bytes each
         points = torch.frombuffer(bytearray(text[start : start + BLOCK].encode("utf-32-le")), dtype=torch.int32)
         row[start : start + BLOCK] = number[points]
-    return row, known
+    return row
 
 
 # --- symbols to windows ------------------------------------------------------------------------------------------------------
 
 
-def windows(row: Tensor, length: int, stride: int) -> Split:
-    """Every window of `length` symbols at offsets 0, stride, 2 stride, ...; a batch is one gather."""
+def windows(row: Tensor, length: int, stride: int, known: str = "") -> Split:
+    """Every window of `length` symbols at offsets 0, stride, 2 stride, ...; a batch is one gather. known: the row's fingerprint."""
     views = row.unfold(0, length, stride)
-    return Split(len(views), lambda index: Batch(x=views[index].long()), lambda: f"{fingerprint(row)}-{length}-{stride}")
+    return Split(len(views), lambda index: Batch(x=views[index].long()), lambda: f"{known or fingerprint(row)}-{length}-{stride}")
 
 
-def dataset(config: TextConfig, data: bytes, valid: float, test: float) -> Dataset:
-    """Windows of one text cut by position: training, then validation, then test; test=0: the validation part again.
+def dataset(config: TextConfig, parts: list[str]) -> Dataset:
+    """Windows of three texts: for training, validation and testing.
 
-    A text shorter than a window is one window, and a held-out part shorter than a window is the text's last window; a note says so.
+    Texts shorter than a window are one window, and a held-out part shorter than a window is the last window of all; a note says so.
     """
-    parts, codec, vocab = symbols(data, config, (1 - valid - test, 1 - test))
-    row = torch.cat(parts)
+    rows, codec, vocab = symbols(config, parts)
+    row = torch.cat(rows)
     if len(row) < 2:
         raise GenctlError("data-empty", "the text has a single symbol: there is nothing to predict", "a longer text")
     length, notes = min(config.length, len(row)), []
@@ -181,14 +181,12 @@ def dataset(config: TextConfig, data: bytes, valid: float, test: float) -> Datas
         notes.append(
             f"warning[data-short]: the text has {len(row)} symbols, fewer than data.length {config.length}: it is one window of {length}"
         )
-    if not test:
-        parts[2] = parts[1]
-    if min(map(len, parts)) < length:
-        parts = [p if len(p) >= length else row[-length:] for p in parts]
+    if min(map(len, rows)) < length:
+        rows = [p if len(p) >= length else row[-length:] for p in rows]
         notes.append(
             f"warning[data-short]: a split is shorter than a window of {length}: it is the last window of the text, which others hold too"
         )
     spec = Spec(shape=(length,), vocab=vocab, media="text", codec=codec)
-    train = windows(parts[0], length, 1).first(config.limit)
-    held, last = (windows(p, length, length - 1) for p in parts[1:])
+    train = windows(rows[0], length, 1).first(config.limit)
+    held, last = (windows(p, length, length - 1) for p in rows[1:])
     return Dataset(spec, train, held, last, notes=tuple(notes))

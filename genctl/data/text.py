@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from genctl.data import Dataset, find
-from genctl.data._tokens import TextConfig, dataset, read
+from genctl.data._tokens import TextConfig, dataset, read, shares
 from genctl.errors import GenctlError
 
 
@@ -22,4 +22,4 @@ def open(config: Config) -> Dataset:
     """Raises GenctlError: no-input, permission, data-format, data-encoding, data-empty, limit, config."""
     if not config.path:
         raise GenctlError("config", "data.path: data 'text' needs a file, or a folder or zip of .txt files", "data.path=FILE")
-    return dataset(config, read(find("text", config.path, "UTF-8 text")), config.valid, config.test)
+    return dataset(config, shares(config, read(find("text", config.path, "UTF-8 text")), config.valid, config.test))

@@ -7,7 +7,7 @@ for training, the last 10 % for validation. No test part is published: `test` is
 from typing import Literal
 
 from genctl.data import Dataset, find
-from genctl.data._tokens import TextConfig, dataset, read
+from genctl.data._tokens import TextConfig, dataset, read, shares
 
 WANTS = "input.txt"
 
@@ -28,4 +28,4 @@ class Config(TextConfig):
 def open(config: Config) -> Dataset:
     """Raises GenctlError: no-input, permission, data-encoding, data-empty."""
     place = find("tiny-shakespeare", config.path, WANTS)
-    return dataset(config, read(place / WANTS if place.is_dir() else place), valid=0.1, test=0.0)
+    return dataset(config, shares(config, read(place / WANTS if place.is_dir() else place), valid=0.1, test=0.0))

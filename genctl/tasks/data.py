@@ -13,21 +13,25 @@ from genctl.media import writer
 
 
 def open_source(source: str, spec: Spec | None = None) -> tuple[Any, Dataset]:
-    """(settings, dataset) of a recipe file, of a shipped recipe, or of `name,key=value,...`; text in the symbols of `spec`."""
-    if Path(source).suffix in (".yaml", ".yml") or source in catalog.recipes():
-        plan, _ = recipe.read(source)
-        settings = plan.data
-    else:
-        name, *keys = source.split(",")
-        tree = Tree({"name": name})
-        for text in keys:
-            config.override(tree, text, f"'{safe_text(text)}'")
-        reader = catalog.load("data", name)
-        settings = config.validate(tree, reader.Config)
-        if settings is None:
-            raise GenctlError("usage", [f"{where}: {what}" for where, what in tree.mistakes])
+    """(settings, dataset) of what `settings_of` reads; text in the symbols of `spec`."""
+    settings = settings_of(source)
     settings = told(settings, spec) if spec else settings
     return settings, catalog.load("data", settings.name).open(settings)
+
+
+def settings_of(source: str) -> Any:
+    """The data section of a recipe file or of a shipped recipe, or `name,key=value,...`. Raises GenctlError (usage, config)."""
+    if Path(source).suffix in (".yaml", ".yml") or source in catalog.recipes():
+        plan, _ = recipe.read(source)
+        return plan.data
+    name, *keys = source.split(",")
+    tree = Tree({"name": name})
+    for text in keys:
+        config.override(tree, text, f"'{safe_text(text)}'")
+    settings = config.validate(tree, catalog.load("data", name).Config)
+    if settings is None:
+        raise GenctlError("usage", [f"{where}: {what}" for where, what in tree.mistakes])
+    return settings
 
 
 def info(source: str) -> dict[str, Any]:

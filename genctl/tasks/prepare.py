@@ -11,6 +11,7 @@ from pathlib import Path
 
 from genctl import catalog
 from genctl.errors import GenctlError, safe_text
+from genctl.tasks import data as sources
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,15 @@ def names() -> list[str]:
 
 
 def prepare(name: str, out: Path | None, mirror: str | None, say: Callable[[str], None]) -> list[Path]:
-    """Fetches what is missing of a named thing; returns its files. Files that are there and whole are left alone.
+    """Fetches what is missing of a named thing, or computes ahead what a recipe's data needs; returns the files. What is whole is left alone.
 
     Data goes to OUT/<name>, or $GENCTL_DATA/<name>; the Inception weights to the cache. mirror: a base URL tried first.
     Raises GenctlError (usage, io, data-bad, out-unwritable).
     """
     if name == "inception":
         return [_inception(out, mirror, say)]
+    if "," in name or name in catalog.recipes() or Path(name).suffix in (".yaml", ".yml"):
+        return _ahead(name, say)
     reader = catalog.load("data", name) if name in catalog.entries("data") else None
     if not hasattr(reader, "REMOTE"):
         raise GenctlError("usage", f"there is nothing to fetch for '{safe_text(name)}'; known: {', '.join(names())}")
@@ -52,6 +55,16 @@ def prepare(name: str, out: Path | None, mirror: str | None, say: Callable[[str]
         )
     remote: dict[str, Remote] = {file: Remote(tuple(urls), size, sha) for file, (urls, size, sha) in reader.REMOTE.items()}  # type: ignore[union-attr]
     return [fetch(root / name / file, what, mirror, say) for file, what in remote.items()]
+
+
+def _ahead(source: str, say: Callable[[str], None]) -> list[Path]:
+    """What data with a `prepare` of its own keeps in the cache."""
+    settings = sources.settings_of(source)
+    reader = catalog.load("data", settings.name)
+    if not hasattr(reader, "prepare"):
+        raise GenctlError("usage", f"data '{settings.name}' is read as it is: there is nothing to prepare")
+    home: Path = reader.prepare(settings, say)
+    return sorted(home.iterdir())
 
 
 def _inception(out: Path | None, mirror: str | None, say: Callable[[str], None]) -> Path:

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError, safe_text
-from genctl.maths import decoding
+from genctl.maths import decoding, entropy
 from genctl.nets.embed import Reader
 from genctl.powers import State
+
+LARGE = 2048  # symbols from which logits are not held for a whole batch
 
 
 class NextConfig(Settings):
@@ -27,6 +29,10 @@ class NextConfig(Settings):
     """The output layer is the embedding, transposed."""
     conditions: list[str] = Field(default_factory=list, max_length=16)
     """Names beside x, such as label, that x is conditional on."""
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    """Label smoothing in training: this share of the loss is the mean over all symbols."""
+    z_loss: float = Field(0.0, ge=0, le=1)
+    """Weight, in training, of the square of log Z of the logits, which keeps them from drifting (1e-4 in PaLM)."""
 
 
 class Next(Family):
@@ -75,11 +81,15 @@ class Next(Family):
         """(..., V) logits of the symbol behind each vector."""
         return F.linear(h, self.embed.weight if self.head is None else self.head.weight)
 
-    def logits(self, x: Tensor, given: Given | None) -> Tensor:
-        """(B, T, V): of each symbol of x (B, T), given those before it."""
+    def hidden(self, x: Tensor, given: Given | None) -> Tensor:
+        """(B, T, width): what each symbol of x (B, T) is scored from, given those before it."""
         front = self.front(len(x), given)
         h = self.net(torch.cat([front, self.embed(x[:, :-1])], 1))
-        return self.score(h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h)
+        return h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h
+
+    def logits(self, x: Tensor, given: Given | None) -> Tensor:
+        """(B, T, V): of each symbol of x (B, T), given those before it."""
+        return self.score(self.hidden(x, given))
 
     def nats(self, batch: Batch) -> Tensor:
         """(B, T) -log p of each symbol, 0 beyond the end."""
@@ -88,7 +98,7 @@ class Next(Family):
         mask = decoding.live(x, self.spec.end)
         return nats if mask is None else nats * mask
 
-    def hidden(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+    def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
         """(B, T, width): what is known behind each symbol; at the last place, what was known before it."""
         x = batch.x.flatten(1)[:, :-1]
         front, e = self.front(len(x), batch.given), self.embed(x)
@@ -103,10 +113,18 @@ class Next(Family):
     def loss(self, batch: Batch, at: Progress) -> Loss:
         """Nats per symbol."""
         x = batch.x.flatten(1)
-        if self.spec.end is None:
-            return Loss(F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten()), weight=float(x.numel()))
-        count = decoding.live(x, self.spec.end).sum()  # type: ignore[union-attr]
-        return Loss(self.nats(batch).sum() / count, weight=count)
+        extra = (self.config.smoothing, self.config.z_loss) if self.training else (0.0, 0.0)
+        h, y = self.hidden(x, batch.given).flatten(0, 1), x.flatten()
+        live = decoding.live(x, self.spec.end)
+        count = x.numel() if live is None else live.sum()
+        share = h.new_full((len(y),), 1 / len(y)) if live is None else live.flatten() / count
+        if self.spec.vocab >= LARGE and not torch.is_autocast_enabled(h.device.type):
+            weight = self.embed.weight if self.head is None else self.head.weight
+            return Loss(entropy.linear_nats(h, weight, y, share, *extra), weight=count)
+        logits = self.score(h)
+        if live is None and not any(extra):
+            return Loss(F.cross_entropy(logits, y), weight=count)
+        return Loss(entropy.nats(logits, y, *extra) @ share, weight=count)
 
     def sample(self, n: int, draw: decoding.Draw, given: Given | None = None) -> Tensor:
         return self.draw(n, draw, given, None)

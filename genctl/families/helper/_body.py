@@ -12,7 +12,7 @@ from genctl.contract import Batch, Model, Part, Spec
 from genctl.errors import GenctlError
 from genctl.maths import noise
 from genctl.maths.decoding import live
-from genctl.powers import Hidden
+from genctl.powers import Context
 
 
 class BodyConfig(Settings):
@@ -31,14 +31,14 @@ class BodyConfig(Settings):
 
 
 class OnBody(Model):
-    """A Model with a body that has the power `hidden`."""
+    """A Model with a body that has the power `context`."""
 
     kinds = frozenset({"tokens"})
 
     def __init__(self, config: BodyConfig, spec: Spec) -> None:
         super().__init__(config, spec)
         self.body = config.body.build(spec)
-        if not isinstance(self.body, Hidden) or self.body.conditions:
+        if not isinstance(self.body, Context) or self.body.conditions:
             raise GenctlError("config", f"model.body: family '{config.body.family}' does not read texts", "bert, gpt, rnn or lstm")
         known = self.body.spec
         if (known.vocab, known.codec, known.end) != (spec.vocab, spec.codec, spec.end):
@@ -64,7 +64,7 @@ class OnBody(Model):
             seen = noise.rand(*x.shape, device=x.device) >= self.config.symbol_dropout
         if self.config.frozen:
             self.body.eval()
-        return F.dropout(self.body.hidden(Batch(x=x), seen), self.config.dropout, self.training)
+        return F.dropout(self.body.context(Batch(x=x), seen), self.config.dropout, self.training)
 
     def pooled(self, h: Tensor, x: Tensor) -> Tensor:
         """(B, width) of vectors (B, T, width)."""

@@ -91,7 +91,7 @@ class BERT(Family):
 
     # --- the network ---
 
-    def hidden(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+    def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
         x = batch.x.flatten(1)
         put = x if seen is None else torch.where(seen, x, self.mask)
         return self.read(put, live(x, self.spec.end))
