@@ -1,7 +1,7 @@
-"""A transformer that looks to both sides, with its norms in front of each half of a block or behind it; and symbols in small groups as vectors.
+"""A transformer that looks to both sides, with its norms in front of each half of a block or behind it.
 
 Norms behind: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, and Devlin et al. 2018, https://arxiv.org/abs/1810.04805; in front: Xiong et
-al. 2020, https://arxiv.org/abs/2002.04745. Vectors of n-grams by hashing: Joulin et al. 2016 (fastText), https://arxiv.org/abs/1607.01759.
+al. 2020, https://arxiv.org/abs/2002.04745.
 """
 
 from typing import Any
@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genctl.nets.transformer import Activation, Block, Looked, normed, rotations
-
-PRIME = 1_000_003
 
 
 class Behind(Block):
@@ -77,21 +75,3 @@ class Encoder(nn.Module):
             h = block(h, turn, mask)
         out: Tensor = h if self.behind else self.norm(h)
         return out
-
-
-class Grams(nn.Module):
-    """The sum of a vector for each group of 2 to `most` symbols that ends at a place (B, T) -> (B, T, width); groups share `buckets` vectors."""
-
-    def __init__(self, width: int, most: int, buckets: int) -> None:
-        super().__init__()
-        self.most, self.buckets = most, buckets
-        self.embed = nn.Embedding(buckets, width)
-        nn.init.normal_(self.embed.weight, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = x.new_zeros(*x.shape, self.embed.embedding_dim, dtype=self.embed.weight.dtype)
-        code = x
-        for n in range(1, self.most):
-            code = code[:, :-1] * PRIME + x[:, n:] + n
-            total = total + F.pad(self.embed(code % self.buckets), (0, 0, n, 0))
-        return total

@@ -81,10 +81,10 @@ class Next(Family):
         """(..., V) logits of the symbol behind each vector."""
         return F.linear(h, self.embed.weight if self.head is None else self.head.weight)
 
-    def hidden(self, x: Tensor, given: Given | None) -> Tensor:
-        """(B, T, width): what each symbol of x (B, T) is scored from, given those before it."""
-        front = self.front(len(x), given)
-        h = self.net(torch.cat([front, self.embed(x[:, :-1])], 1))
+    def hidden(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> Tensor:
+        """(B, T, width): what each symbol of x (B, T) is scored from, given those before it that are `seen` (B, T)."""
+        front, e = self.front(len(x), given), self.embed(x[:, :-1])
+        h = self.net(torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1))
         return h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h
 
     def logits(self, x: Tensor, given: Given | None) -> Tensor:
@@ -99,11 +99,11 @@ class Next(Family):
         return nats if mask is None else nats * mask
 
     def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
-        """(B, T, width): what is known behind each symbol; at the last place, what was known before it."""
-        x = batch.x.flatten(1)[:, :-1]
-        front, e = self.front(len(x), batch.given), self.embed(x)
-        h = self.net(torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1))[:, front.shape[1] :]
-        return torch.cat([h, h[:, -1:]], 1)
+        """What is known behind each symbol; at an end and at the last place, what was known before it."""
+        x = batch.x.flatten(1)
+        before = self.hidden(x, batch.given, seen)
+        behind = torch.cat([before[:, 1:], before[:, -1:]], 1)
+        return behind if self.spec.end is None else torch.where((x == self.spec.end)[..., None], before, behind)
 
     def idle(self) -> list[nn.Parameter]:
         return [] if self.head is None else list(self.head.parameters())

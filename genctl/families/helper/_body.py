@@ -1,5 +1,6 @@
 """What stands on a language model: the model inside, pretrained or not, and a text as one vector."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -41,10 +42,11 @@ class OnBody(Model):
         if not isinstance(self.body, Context) or self.body.conditions:
             raise GenctlError("config", f"model.body: family '{config.body.family}' does not read texts", "bert, gpt, rnn or lstm")
         known = self.body.spec
-        if (known.vocab, known.codec, known.end) != (spec.vocab, spec.codec, spec.end):
+        if (known.vocab, known.codec) != (spec.vocab, spec.codec) or known.end not in (None, spec.end):
             raise GenctlError("config", "model.body: it was trained on other symbols than those of this data", "the same data.tokenizer")
         if known.size < spec.size:
             raise GenctlError("config", f"model.body reads {known.size} symbols, these rows have {spec.size}", f"data.length={known.size}")
+        self.body.spec = replace(known, end=spec.end)  # a model of running text knows no end
         for p in self.body.parameters() if config.frozen else self.body.idle():
             p.requires_grad_(False)
         self.attend = nn.Linear(self.body.width, 1) if config.pool == "attend" else None

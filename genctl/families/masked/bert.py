@@ -19,7 +19,7 @@ from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, 
 from genctl.errors import GenctlError
 from genctl.maths import noise
 from genctl.maths.decoding import live
-from genctl.nets.encoder import Encoder, Grams
+from genctl.nets.encoder import Encoder
 from genctl.nets.transformer import Activation
 
 
@@ -51,10 +51,6 @@ class BERT(Family):
         """Biases in the linear layers and norms."""
         rate: float = Field(0.15, gt=0, le=1)
         """The share of symbols to be told; of these 80 % are hidden, 10 % replaced by any symbol, 10 % left as they are."""
-        grams: int = Field(1, ge=1, le=5)
-        """Groups of up to so many symbols have vectors of their own, added to that of the symbol they end with; 1: none have."""
-        buckets: int = Field(65_536, ge=1, le=10_000_000)
-        """How many vectors such groups share."""
 
     class Draw(contract.Draw):
         steps: int = Field(10, ge=1, le=10_000)
@@ -69,7 +65,6 @@ class BERT(Family):
         self.width, self.mask = config.width, spec.vocab  # the vector behind those of the vocabulary stands for what is hidden
         self.embed = nn.Embedding(spec.vocab + 1, config.width)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self.groups = Grams(config.width, config.grams, config.buckets) if config.grams > 1 else None
         self.net = Encoder(
             config.width,
             config.layers,
@@ -101,8 +96,7 @@ class BERT(Family):
 
     def read(self, put: Tensor, alive: Tensor | None) -> Tensor:
         """(B, T, width) of symbols and masks."""
-        h = self.embed(put)
-        return self.net(h if self.groups is None else h + self.groups(put), alive)
+        return self.net(self.embed(put), alive)
 
     def logits(self, h: Tensor) -> Tensor:
         """(..., V): of the symbol at each vector; none is the end."""
