@@ -36,6 +36,10 @@ def test_every_metric_says_what_it_needs(name):
         "pairs",
         "whole",
         "templates",
+        "predictions",
+        "encode",
+        "training",
+        "loss",
     } >= metric.NEEDS
     assert metric.EXTRACTOR in ("", "inception", "classifier", "best")
     assert metric.HIGHER in (True, False, None)

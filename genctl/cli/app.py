@@ -19,10 +19,12 @@ from genctl.cli import (
     importing,
     impute,
     interpolate,
+    predict,
     reconstruct,
     repro,
     sample,
     score,
+    search,
     train,
     translate,
     traverse,
@@ -63,6 +65,8 @@ app.command("traverse")(traverse.traverse)
 app.command("impute")(impute.impute)
 app.command("translate")(translate.translate)
 app.command("score")(score.score)
+app.command("predict")(predict.predict)
+app.command("search")(search.search)
 app.command("encode")(encode.encode)
 app.command("import")(importing.import_)
 app.command("export")(export.export)

@@ -3,7 +3,8 @@
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
 samples, labels (that they were asked for), pairs (that they were drawn from), whole (test pictures restored as large as they are), train,
 features, predict (class probabilities), fit (a classifier), likelihood (of held-out data), log_prob (of anything), codes (of held-out
-data), truth, templates (sentences; then no data is opened).
+data), encode (anything), predictions (of what stands beside held-out data), training (examples, read when they are asked for), loss (on
+held-out data), truth, templates (sentences; then no data is opened).
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
 """
@@ -91,6 +92,11 @@ class Case:
     fit: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]] | None = None  # trains on x and labels; answers with such a `predict`
     likelihood: Likelihood | None = None
     codes: Tensor | None = None  # of the reference (n, *code.shape)
+    encode: Callable[[Batch], Tensor] | None = None  # codes (B, *code.shape)
+    target: str = ""  # what the model tells
+    predictions: Tensor | None = None  # logits of the reference's (n, *shape of the target, vocab)
+    training: Callable[[], Batch] | None = None
+    loss: tuple[float, float] | None = None  # (mean over the reference, its standard error)
     templates: list[dict[str, str]] | None = None  # sentences to compare; None: the metric's own
     truth: Truth | None = None
     seed: int = 0

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genctl import catalog, checkpoint, device, metrics
-from genctl.contract import Batch, Spec
+from genctl.contract import Batch, Model, Progress, Spec
 from genctl.data import Dataset, Split, fingerprint, tensors
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
@@ -266,6 +266,42 @@ class Desk:
         nats: Tensor = logits.float().log_softmax(-1).cpu().expand(len(batch), -1)
         return nats.gather(1, batch.x.flatten(1)[:, :1])[:, 0]
 
+    # --- what a model tells ---
+
+    def told(self) -> dict[str, Any]:
+        """The model's word on what stands beside the reference. Raises GenctlError (power)."""
+        assert self.sampler
+        examples.need(self.sampler, "predict")
+        model: Any = self.sampler.model
+        if model.target not in self.reference.given:
+            raise GenctlError("power", f"this model tells '{model.target}', which does not stand beside this data")
+        if "told" not in self.memo:
+            self.memo["told"] = examples.blocks(model, self.reference, self.ask.seed, "predict", model.predict).float()
+        return {"target": model.target, "predictions": self.memo["told"]}
+
+    def loss(self) -> tuple[float, float]:
+        """The mean of the model's loss over the reference, and its standard error. Raises GenctlError (power)."""
+        assert self.sampler
+        model = self.sampler.model
+        if type(model).loss is Model.loss:
+            raise GenctlError("power", f"family '{self.sampler.recipe.family}' has no loss that means something on held-out data")
+        pairs = []
+        for i, part in enumerate(self.reference.split(-(-len(self.reference) // examples.BLOCK))):
+            with torch.no_grad(), noise.stream(self.ask.seed, "loss", i):
+                found = model.loss(part.map(lambda t: t.to(model.device)), Progress(1, 1))
+            pairs.append((float(found.total), float(len(part) if found.weight is None else found.weight)))
+        value, weight = torch.tensor(pairs, dtype=torch.float64).unbind(1)
+        mean = (value * weight).sum() / weight.sum()
+        spread = ((value - mean) * weight / weight.mean()).std() / len(value) ** 0.5 if len(value) > 1 else torch.tensor(math.nan)
+        return float(mean), float(spread)
+
+    def encoder(self) -> Callable[[Batch], Tensor]:
+        """Raises GenctlError (power)."""
+        assert self.sampler
+        sampler = self.sampler
+        examples.need(sampler, "encode")
+        return lambda batch: examples.encode(sampler, batch, self.ask.seed)
+
     # --- one metric ---
 
     def measure(self, name: str) -> dict[str, Any]:
@@ -324,11 +360,24 @@ class Desk:
             examples.need(self.sampler, "encode")
             made["codes"] = examples.encode(self.sampler, self.reference, self.ask.seed)
             facts["n"] = len(self.reference)
+        if "predictions" in needs or "encode" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone tell nothing: give --ckpt").plain()
+            made |= self.told() if "predictions" in needs else {"encode": self.encoder()}
+            facts["n"] = len(self.reference)
+        if "loss" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone have no loss: give --ckpt").plain()
+            made["loss"] = self.loss()
+            facts["n"] = len(self.reference)
+        if "training" in needs:
+            made["training"] = lambda: self.train_batch
         if "samples" in needs:
             made["samples"], own = self.drawn
             facts |= {"n": len(made["samples"]), "samples": fingerprint(made["samples"]), **own}
         if "train" in needs:
             made |= {"train": self.train, "train_given": self.train_batch.given}
+        if {"train", "samples"} <= needs:
             facts["n_floor"] = min(self.most, len(self.train))
         score = metric.measure(Case(**made))
         return {**score.plain(metric.HIGHER), "n": facts["n"], "stamp": self.stamp(facts)}

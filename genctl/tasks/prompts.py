@@ -61,7 +61,7 @@ def go_on(sampler: Sampler, prompts: Sequence[Tensor], n: int, seed: int = 0, dr
     """Pieces of n samples of each prompt in turn, which begin with it. Raises GenctlError (power)."""
     if not isinstance(sampler.model, Impute):
         raise GenctlError("power", f"family '{sampler.recipe.family}' cannot go on from a prompt")
-    shape, device = (-1, *sampler.spec.shape), sampler.model.device
+    shape, device = (-1, *sampler.spec.shape), sampler.family.device
     count = torch.tensor([len(p) for p in prompts])
     x = torch.zeros(len(prompts), sampler.spec.size, dtype=torch.long)
     for row, prompt in zip(x, prompts, strict=True):
@@ -74,7 +74,7 @@ def go_on(sampler: Sampler, prompts: Sequence[Tensor], n: int, seed: int = 0, dr
         return sampler.model.impute(batch, how)  # type: ignore[operator, no-any-return]
 
     which = {"prompt": torch.arange(len(prompts)).repeat_interleave(n)}
-    return sampling.chunks(sampler.model, n * len(prompts), draw or sampler.recipe.sample, seed, which, drawn)
+    return sampling.chunks(sampler.family, n * len(prompts), draw or sampler.recipe.sample, seed, which, drawn)
 
 
 def told(sampler: Sampler, prompts: Sequence[str], n: int = 1) -> dict[str, Tensor] | None:

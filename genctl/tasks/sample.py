@@ -14,7 +14,7 @@ from torch import Tensor
 import genctl
 from genctl import checkpoint, config, device, durable
 from genctl.config import Tree
-from genctl.contract import Draw, Family, Given, Spec
+from genctl.contract import Draw, Family, Given, Model, Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.header import Header
 from genctl.maths import decoding, sampling, speculative
@@ -33,26 +33,32 @@ def _silent(text: str) -> None:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A trained model, ready to sample."""
+    """A trained model, ready to sample if it can be sampled from."""
 
-    model: Family
+    model: Model
     recipe: Recipe
     spec: Spec
     header: Header
 
     @classmethod
     def load(cls, path: str | Path, place: str = "cpu", say: Any = _silent) -> "Sampler":
-        """From a run, a checkpoint folder or a lone safetensors file. Raises GenctlError (no-input, ckpt-*, device, power)."""
+        """From a run, a checkpoint folder or a lone safetensors file. Raises GenctlError (no-input, ckpt-*, device)."""
         where = device.resolve(place).device
         file = durable.locate(Path(path), say)
         model, plan, spec, head = checkpoint.load(file)
         say(f"checkpoint {safe_text(file)}: {plan.family}, step {head.meta.get('step')}")
-        if not isinstance(model, Family):
-            raise GenctlError("power", f"family '{plan.family}' cannot be sampled from")
         return cls(model.to(where), plan, spec, head)
 
+    @property
+    def family(self) -> Family:
+        """The model as one that can be sampled from. Raises GenctlError (power)."""
+        if not isinstance(self.model, Family):
+            raise GenctlError("power", f"family '{self.recipe.family}' cannot be sampled from")
+        return self.model
+
     def draw(self, overrides: list[str] | None = None) -> Draw:
-        """The recipe's `sample` section with overrides such as `temperature=0.8`."""
+        """The recipe's `sample` section with overrides such as `temperature=0.8`. Raises GenctlError (power, usage)."""
+        assert self.family
         tree = Tree({"sample": self.recipe.sample.model_dump(mode="json")})
         for change in overrides or []:
             config.override(tree, change if change.startswith("sample.") else f"sample.{change}", f"override '{safe_text(change)}'")
@@ -64,7 +70,7 @@ class Sampler:
 
     def stream(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, draw: Draw | None = None) -> Iterator[Tensor]:
         """Pieces (m, *shape) of n samples; sample i depends on the seed, i and draw.chunk alone."""
-        return sampling.chunks(self.model, n, draw or self.recipe.sample, seed, self.given(n, given))
+        return sampling.chunks(self.family, n, draw or self.recipe.sample, seed, self.given(n, given))
 
     def sample(self, n: int = 1, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """(n, *shape) samples on the CPU, in the data's scale."""
@@ -103,7 +109,7 @@ class Sampler:
             return x.view(m, *self.spec.shape) if length == self.spec.size else x
 
         draft.model.eval()
-        return sampling.chunks(self.model, n, how, seed, self.given(n, given), drawn)
+        return sampling.chunks(self.family, n, how, seed, self.given(n, given), drawn)
 
     def window(self, length: int) -> int:
         """How many symbols the model reads at once when rows of `length` are drawn."""

@@ -50,6 +50,7 @@ class Next(Family):
     def __init__(self, config: Any, spec: Spec, width: int, front: Sequence[str] | None = None) -> None:
         """width: of the vectors that the network reads and of those that it answers with. front: names in front; None: those configured."""
         super().__init__(config, spec)
+        self.width = width
         names = config.conditions if front is None else front
         for name in names:
             if name not in spec.given:
@@ -87,10 +88,10 @@ class Next(Family):
         """(..., V) logits of the symbol behind each vector."""
         return F.linear(h, self.embed.weight if self.head is None else self.head.weight)
 
-    def hidden(self, x: Tensor, given: Given | None) -> Tensor:
-        """(B, T, width): what each symbol of x (B, T) is scored from, given those before it."""
-        front = self.front(len(x), given)
-        h = self.net(torch.cat([front, self.embed(x[:, :-1])], 1))
+    def hidden(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> Tensor:
+        """(B, T, width): what each symbol of x (B, T) is scored from, given those before it that are `seen` (B, T)."""
+        front, e = self.front(len(x), given), self.embed(x[:, :-1])
+        h = self.net(torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1))
         return h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h
 
     def logits(self, x: Tensor, given: Given | None) -> Tensor:
@@ -103,6 +104,16 @@ class Next(Family):
         nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
         mask = decoding.live(x, self.spec.end)
         return nats if mask is None else nats * mask
+
+    def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+        """What is known behind each symbol; at an end and at the last place, what was known before it."""
+        x = batch.x.flatten(1)
+        before = self.hidden(x, batch.given, seen)
+        behind = torch.cat([before[:, 1:], before[:, -1:]], 1)
+        return behind if self.spec.end is None else torch.where((x == self.spec.end)[..., None], before, behind)
+
+    def idle(self) -> list[nn.Parameter]:
+        return [] if self.head is None else list(self.head.parameters())
 
     # --- the contract ---
 
