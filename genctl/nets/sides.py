@@ -22,8 +22,8 @@ class Transformers(nn.Module):
 
     def __init__(self, width: int, layers: tuple[int, int], heads: int, lengths: tuple[int, int], **how: Any) -> None:
         super().__init__()
-        self.reader = Transformer(width, layers[0], heads, lengths[0], causal=False, **how)
-        self.writer = Transformer(width, layers[1], heads, lengths[1], cross=True, **how)
+        self.reader = Transformer(width, layers[0], heads, lengths[0], causal=False, attention=False, **how)
+        self.writer = Transformer(width, layers[1], heads, lengths[1], cross=True, attention=False, **how)
 
     def read(self, h: Tensor, seen: Tensor) -> Memory:
         """h (B, M, width), of which those `seen` (B, M) are looked at."""
