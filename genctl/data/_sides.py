@@ -5,14 +5,16 @@ short; held out, it is cut for likelihoods alone: `Split.said` keeps every text 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import Field
 from torch import Tensor
 
 from genctl.contract import Spec
 from genctl.data import Dataset, Split, tensors
+from genctl.data._cells import lines
 from genctl.data._tokenise import Coder, TokeniseConfig, Way, fit, padded, small
-from genctl.errors import GenctlError
+from genctl.errors import GenctlError, safe_text
 
 MAX_CELLS = 2**28  # rows live in memory
 Pair = tuple[str, tuple[str, ...]]  # a source, and what may stand for it; x is the first
@@ -80,3 +82,12 @@ def check(parts: Sequence[Sequence[Pair]]) -> None:
         if empty:
             what = f"{len(empty):,} of {len(part):,} {name} pairs have an empty side, the first is pair {empty[0]:,}"
             raise GenctlError("data-bad", what, "leave them out")
+
+
+def aligned(source: Path, target: Path) -> list[Pair]:
+    """Pairs of two files with a line for each. Raises GenctlError (data-mismatch, and what `lines` raises)."""
+    a, b = lines(source), lines(target)
+    if len(a) != len(b):
+        what = f"{safe_text(source.name)} has {len(a):,} lines, {safe_text(target.name)} has {len(b):,}"
+        raise GenctlError("data-mismatch", what, "a line of one belongs to the same line of the other")
+    return [(one.strip(), (other.strip(),)) for one, other in zip(a, b, strict=True)]

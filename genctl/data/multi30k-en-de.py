@@ -4,13 +4,11 @@ Elliott et al. 2016, https://aclanthology.org/W16-3210, and 2017, https://aclant
 (`raw`): case and punctuation are kept.
 """
 
-from pathlib import Path
 from typing import Literal
 
 from genctl.data import Dataset
-from genctl.data._cells import inside, lines
-from genctl.data._sides import Pair, SidesConfig, dataset
-from genctl.errors import GenctlError
+from genctl.data._cells import inside
+from genctl.data._sides import SidesConfig, aligned, dataset
 
 TESTS = {"2016": "test_2016_flickr", "2017": "test_2017_flickr", "coco": "test_2017_mscoco"}
 
@@ -30,12 +28,3 @@ def open(config: Config) -> Dataset:
     files = [f"{part}.{side}.gz" for part in ("train", "val", TESTS[config.test]) for side in sides]
     found = inside("multi30k-en-de", config.path, *files)
     return dataset(config, [aligned(*found[i : i + 2]) for i in (0, 2, 4)])
-
-
-def aligned(source: Path, target: Path) -> list[Pair]:
-    """Pairs of two files with a line for each. Raises GenctlError (data-mismatch, and what `lines` raises)."""
-    a, b = lines(source), lines(target)
-    if len(a) != len(b):
-        what = f"{source.name} has {len(a):,} lines, {target.name} has {len(b):,}"
-        raise GenctlError("data-mismatch", what, "line for line, one belongs to the other")
-    return [(one.strip(), (other.strip(),)) for one, other in zip(a, b, strict=True)]
