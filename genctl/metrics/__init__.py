@@ -1,7 +1,7 @@
 """What a metric is: a file with `NEEDS`, `EXTRACTOR` and `measure(case) -> Score`. It sees tensors and Specs, nothing else.
 
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
-samples, labels (that they were asked for), pairs (that they were drawn from), whole (test pictures restored as large as they are), train,
+samples, labels (that they were asked for), pairs (that they were drawn from, with their texts if they are texts), whole (test pictures restored as large as they are), train,
 features, predict (class probabilities), fit (a classifier), likelihood (of held-out data), log_prob (of anything), codes (of held-out
 data), encode (anything), predictions (of what stands beside held-out data), training (examples, read when they are asked for), loss (on
 held-out data), truth, templates (sentences; then no data is opened).
@@ -10,7 +10,7 @@ classifier).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -83,6 +83,7 @@ class Case:
     samples: Tensor | None = None
     labels: Tensor | None = None  # the classes (n,) that samples were asked for
     pairs: Batch | None = None  # the held-out examples whose `given` the samples were drawn from, one each
+    said: Sequence[tuple[str, tuple[str, ...]]] = ()  # of pairs of texts, each as it was written: the source, and what may stand for it
     whole: Callable[[], Iterator[tuple[Tensor, Batch]]] | None = None  # drawn from the source of each test picture, and that picture
     train: Tensor | None = None
     train_given: Mapping[str, Tensor] = field(default_factory=dict)  # what stands beside the training examples

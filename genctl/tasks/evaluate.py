@@ -134,9 +134,8 @@ class Desk:
 
     def some(self, split: Split, n: int) -> Batch:
         """n examples of a split: all in their order, or n of them by a fixed permutation."""
-        rows = torch.arange(len(split)) if n >= len(split) else torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n]
         with noise.stream(self.ask.seed, "reference"):
-            return split.get(rows)
+            return split.get(chosen(split, n))
 
     @cached_property
     def reference(self) -> Batch:
@@ -349,6 +348,8 @@ class Desk:
             made["pairs"] = self.pairs(self.ask.n or SAMPLES)
             if made["pairs"] is None:
                 return Score(value=None, reason="these samples are not drawn from the sources of held-out pairs").plain()
+            if self.split.said:
+                made["said"] = [self.split.said[i] for i in chosen(self.split, self.ask.n or SAMPLES).tolist()]
         if "whole" in needs:
             made["whole"] = self.whole()
             if isinstance(made["whole"], str):
@@ -431,6 +432,11 @@ def templates(path: Path) -> list[dict[str, str]]:
     if not items:
         raise GenctlError("data-empty", f"{safe_text(path)} holds no items")
     return items
+
+
+def chosen(split: Split, n: int) -> Tensor:
+    """The rows of n examples of a split: all, or n of them by a fixed permutation."""
+    return torch.arange(len(split)) if n >= len(split) else torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n]
 
 
 def names(wanted: list[str]) -> list[str]:
