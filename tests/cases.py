@@ -112,6 +112,7 @@ CASES = {
     "mixture-table": Case("mixture", WINE, {"components": 3}),
     "mixture": Case("mixture", PLANE, {"components": 3}),
     "memorizer": Case("memorizer", DIGITS, {"capacity": 64}),
+    "ngram": Case("ngram", WORDS, {"order": 3, "capacity": 500}),
     "classifier": Case("classifier", DIGITS, {"width": 4, "features": 8, "dropout": 0.2}),
 }
 

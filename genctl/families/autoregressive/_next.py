@@ -1,4 +1,4 @@
-"""Rows of symbols, each predicted from those before it: all that such families have in common but the network.
+"""Rows of symbols, each predicted from those before it by a network: all that such families have in common but that.
 
 A learned vector stands before the first symbol; what stands beside x and is named in `conditions` stands in front of that, as vectors.
 Grids are read in raster order.
@@ -12,11 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
+from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError, safe_text
+from genctl.families.autoregressive._ordered import Ordered
 from genctl.maths import decoding
 from genctl.nets.embed import Reader
-from genctl.nets.symbols import rule
 from genctl.powers import State
 
 
@@ -29,12 +29,9 @@ class NextConfig(Settings):
     """Names beside x, such as label, that x is conditional on."""
 
 
-class Next(Family):
-    """p(x) = prod_t p(x_t | x_1 .. x_{t-1}). A family sets `net`, with `forward` over whole rows of vectors and `extend` on from a state."""
+class Next(Ordered):
+    """By a network: a family sets `net`, with `forward` over whole rows of vectors and `extend` on from a state."""
 
-    kinds = frozenset({"tokens"})
-    log_prob_is = "exact"
-    Draw = decoding.Draw
     net: Any
 
     def __init__(self, config: Any, spec: Spec, width: int) -> None:
@@ -56,10 +53,6 @@ class Next(Family):
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
 
-    def window(self, length: int) -> int:
-        """The longest row that is read as one when `length` symbols are drawn."""
-        return self.spec.size
-
     # --- the network ---
 
     def front(self, n: int, given: Given | None) -> Tensor:
@@ -80,7 +73,6 @@ class Next(Family):
         return self.score(h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h)
 
     def nats(self, batch: Batch) -> Tensor:
-        """(B, T) -log p of each symbol, 0 beyond the end."""
         x = batch.x.flatten(1)
         nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
         mask = decoding.live(x, self.spec.end)
@@ -89,48 +81,10 @@ class Next(Family):
     # --- the contract ---
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
-        """Nats per symbol."""
+        if self.spec.end is not None:
+            return super().loss(batch, at)
         x = batch.x.flatten(1)
-        if self.spec.end is None:
-            return Loss(F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten()), weight=float(x.numel()))
-        count = decoding.live(x, self.spec.end).sum()  # type: ignore[union-attr]
-        return Loss(self.nats(batch).sum() / count, weight=count)
-
-    def sample(self, n: int, draw: decoding.Draw, given: Given | None = None) -> Tensor:
-        return self.draw(n, draw, given)
-
-    # --- powers ---
-
-    def log_prob(self, batch: Batch) -> Tensor:
-        return -self.nats(batch).sum(1)
-
-    def impute(self, batch: Batch, draw: decoding.Draw) -> Tensor:
-        """Goes on from an observed beginning of each row; they may differ in length."""
-        x = batch.x.flatten(1)
-        seen = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
-        if bool((seen[:, 1:] & ~seen[:, :-1]).any()):
-            raise GenctlError("power", "this family goes on from an observed beginning; this mask shows other places too")
-        return self.draw(len(x), draw, batch.given, x, seen)
-
-    def draw(
-        self, n: int, draw: decoding.Draw, given: Given | None = None, prompt: Tensor | None = None, seen: Tensor | None = None
-    ) -> Tensor:
-        """(n, *shape), or (n, draw.length) where another length is asked of a row."""
-        size = self.spec.size
-        length = draw.length if draw.length and len(self.spec.shape) == 1 else size
-        x = decoding.rows(
-            self,
-            n,
-            length,
-            draw,
-            window=self.window(length),
-            end=self.spec.end,
-            given=given,
-            prompt=prompt,
-            seen=seen,
-            rule=rule(draw, self.spec),
-        )
-        return x if length != size else x.view(n, *self.spec.shape)
+        return Loss(F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten()), weight=float(x.numel()))
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
         h, state = self.net.extend(self.front(n, given), None)
