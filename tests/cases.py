@@ -121,6 +121,7 @@ CASES = {
     ),
     "reader-tags": Case("reader", TOLD, {"body": {"family": "lstm", "model": {"layers": 1, "width": 16}}, "target": "tag"}),
     "embedder": Case("embedder", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "near": "label"}),
+    "ngram": Case("ngram", WORDS, {"order": 3, "capacity": 500}),
     "classifier": Case("classifier", DIGITS, {"width": 4, "features": 8, "dropout": 0.2}),
 }
 

@@ -1,4 +1,4 @@
-"""Rows of symbols, each predicted from those before it: all that such families have in common but the network.
+"""Rows of symbols, each predicted from those before it by a network: all that such families have in common but that.
 
 A learned vector stands before the first symbol, or the vector of the symbol `begin`: then the logits of x_1 .. x_T are those that a model
 without such a vector, as GPT-2 and Llama are, gives when it reads begin, x_1 .. x_{T-1}. What stands beside x and is named in
@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
+from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError, safe_text
+from genctl.families.autoregressive._ordered import Ordered
 from genctl.maths import decoding, entropy
 from genctl.nets.embed import Reader
-from genctl.nets.symbols import rule
 from genctl.powers import State
 
 LARGE = 2048  # symbols from which logits are not held for a whole batch
@@ -39,12 +39,9 @@ class NextConfig(Settings):
     """Weight, in training, of the square of log Z of the logits, which keeps them from drifting (1e-4 in PaLM)."""
 
 
-class Next(Family):
-    """p(x) = prod_t p(x_t | x_1 .. x_{t-1}). A family sets `net`, with `forward` over whole rows of vectors and `extend` on from a state."""
+class Next(Ordered):
+    """By a network: a family sets `net`, with `forward` over whole rows of vectors and `extend` on from a state."""
 
-    kinds = frozenset({"tokens"})
-    log_prob_is = "exact"
-    Draw = decoding.Draw
     net: Any
 
     def __init__(self, config: Any, spec: Spec, width: int, front: Sequence[str] | None = None) -> None:
@@ -71,10 +68,6 @@ class Next(Family):
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
 
-    def window(self, length: int) -> int:
-        """The longest row that is read as one when `length` symbols are drawn."""
-        return self.spec.size
-
     # --- the network ---
 
     def front(self, n: int, given: Given | None) -> Tensor:
@@ -99,7 +92,6 @@ class Next(Family):
         return self.score(self.hidden(x, given))
 
     def nats(self, batch: Batch) -> Tensor:
-        """(B, T) -log p of each symbol, 0 beyond the end."""
         x = batch.x.flatten(1)
         nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
         mask = decoding.live(x, self.spec.end)
@@ -132,42 +124,6 @@ class Next(Family):
         if live is None and not any(extra):
             return Loss(F.cross_entropy(logits, y), weight=count)
         return Loss(entropy.nats(logits, y, *extra) @ share, weight=count)
-
-    def sample(self, n: int, draw: decoding.Draw, given: Given | None = None) -> Tensor:
-        return self.draw(n, draw, given)
-
-    # --- powers ---
-
-    def log_prob(self, batch: Batch) -> Tensor:
-        return -self.nats(batch).sum(1)
-
-    def impute(self, batch: Batch, draw: decoding.Draw) -> Tensor:
-        """Goes on from an observed beginning of each row; they may differ in length."""
-        x = batch.x.flatten(1)
-        seen = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
-        if bool((seen[:, 1:] & ~seen[:, :-1]).any()):
-            raise GenctlError("power", "this family goes on from an observed beginning; this mask shows other places too")
-        return self.draw(len(x), draw, batch.given, x, seen)
-
-    def draw(
-        self, n: int, draw: decoding.Draw, given: Given | None = None, prompt: Tensor | None = None, seen: Tensor | None = None
-    ) -> Tensor:
-        """(n, *shape), or (n, draw.length) where another length is asked of a row."""
-        size = self.spec.size
-        length = draw.length if draw.length and len(self.spec.shape) == 1 else size
-        x = decoding.rows(
-            self,
-            n,
-            length,
-            draw,
-            window=self.window(length),
-            end=self.spec.end,
-            given=given,
-            prompt=prompt,
-            seen=seen,
-            rule=rule(draw, self.spec),
-        )
-        return x if length != size else x.view(n, *self.spec.shape)
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
         h, state = self.net.extend(self.front(n, given), None)
