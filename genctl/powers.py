@@ -83,6 +83,20 @@ class Predict(Protocol):
 
 
 @runtime_checkable
+class Context(Protocol):
+    """Reads a row of symbols as a row of vectors, which other models build on."""
+
+    width: int
+    """Of the vectors."""
+
+    def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+        """(B, T, width): a vector for each symbol, of those around it; where `seen` (B, T) is False a symbol is not looked at."""
+
+    def idle(self) -> list[Any]:
+        """The parameters that `context` does not use."""
+
+
+@runtime_checkable
 class Causal(Protocol):
     """Draws x as a row of symbols, one after another; grids in raster order."""
 
@@ -113,6 +127,7 @@ POWERS: dict[str, Any] = {
     "impute": Impute,
     "translate": Translate,
     "predict": Predict,
+    "context": Context,
     "causal": Causal,
     "attend": Attend,
 }

@@ -64,8 +64,8 @@ class Train(Settings):
     """Decoupled weight decay of the matrices; vectors (biases, gains) never decay."""
     warmup: int = Field(0, ge=0)
     """Steps of linear warm-up."""
-    decay: Literal["none", "linear", "cosine"] = "none"
-    """How the rate falls after the warm-up."""
+    decay: Literal["none", "linear", "cosine", "wsd"] = "none"
+    """How the rate falls after the warm-up; wsd: not before the last fifth of the steps, and then in a line (https://arxiv.org/abs/2404.06395)."""
     final_lr: float = Field(0.0, ge=0, le=1)
     """The share of the rate left at the last step of a decay."""
     clip: float = Field(0.0, ge=0)
@@ -74,6 +74,8 @@ class Train(Settings):
     """Decay of the average of the weights that is sampled from and saved; 0: none."""
     precision: Literal["fp32", "bf16", "fp16"] = run_key("fp32")
     """Arithmetic of the forward pass (autocast); weights stay float32."""
+    recompute: bool = run_key(False)
+    """Compute what the repeated parts keep for the backward pass again there: less memory, a third more time, the same gradient."""
     compile: bool = run_key(False)
     """Compile the losses with torch.compile."""
     deterministic: bool = run_key(False)

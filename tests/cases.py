@@ -57,6 +57,8 @@ class Case:
 
 SMALL_GPT = {"layers": 1, "heads": 2, "width": 16, "dropout": 0.1}
 MIX = {"family": "mixture", "model": {"components": 3}}
+SMALL_BERT = {"layers": 1, "heads": 2, "width": 16, "dropout": 0.1}
+TOLD = {**WORDS, "beside": True}
 SMALL_PIXELS = {"family": "pixelcnn", "model": {"layers": 1, "channels": 4, "first": 3, "conditional": True}}
 SMALL_STYLES = {"latent": 4, "style": 4, "mapping": 2, "base": 64, "width": 8}
 CASES = {
@@ -113,6 +115,13 @@ CASES = {
     "mixture-table": Case("mixture", WINE, {"components": 3}),
     "mixture": Case("mixture", PLANE, {"components": 3}),
     "memorizer": Case("memorizer", DIGITS, {"capacity": 64}),
+    "bert": Case("bert", WORDS, {**SMALL_BERT, "norms": "behind"}),
+    "reader": Case(
+        "reader", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "symbol_dropout": 0.2, "pool": "attend", "bag": 2, "buckets": 64}
+    ),
+    "reader-tags": Case("reader", TOLD, {"body": {"family": "lstm", "model": {"layers": 1, "width": 16}}, "target": "tag"}),
+    "embedder": Case("embedder", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "near": "label"}),
+    "ngram": Case("ngram", WORDS, {"order": 3, "capacity": 500}),
     "classifier": Case("classifier", DIGITS, {"width": 4, "features": 8, "dropout": 0.2}),
 }
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from genctl.tasks import prompts
+
 GPT2 = {
     "model_type": "gpt2",
     "n_layer": 2,
@@ -178,3 +180,9 @@ def greedy(config: dict[str, Any], tensors: Weights, ids: Tensor, count: int) ->
     for _ in range(count):
         ids = torch.cat([ids, logits(config, tensors, ids)[:, -1:].argmax(-1)], 1)
     return ids
+
+
+def following(sampler: Any, prompt: str, changes: list[str]) -> torch.Tensor:
+    """(1, length): what a model of ours goes on with."""
+    draw = sampler.draw(changes)
+    return torch.cat(list(prompts.go_on(sampler, prompts.encoded(sampler, [prompt], draw, print), 1, 0, draw)))

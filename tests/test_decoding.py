@@ -5,8 +5,11 @@ import itertools
 import pytest
 import torch
 
-from genctl.maths import decoding, noise
+from genctl.contract import Spec
+from genctl.families.autoregressive.gpt import GPT
+from genctl.maths import decoding, narrowing, noise
 from genctl.maths.decoding import Draw
+from tests.battery import build
 
 INF = float("inf")
 
@@ -30,7 +33,7 @@ LOGITS = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log()
 
 
 def kept(draw):
-    return decoding.narrow(LOGITS, draw).isfinite()[0].tolist()
+    return narrowing.narrow(LOGITS, draw).isfinite()[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -60,14 +63,14 @@ def test_top_k_and_top_p_keep_exactly_these(draw, expected):
 def test_what_stands_in_the_row_already_grows_less_likely():
     """Logits of 2 and -2 and a penalty of 4 become 0.5 and -8; a penalty that is large enough leaves no symbol to be drawn twice."""
     logits = torch.tensor([[2.0, -2.0, 1.0]])
-    assert decoding.worn(logits, torch.tensor([[True, True, False]]), 4.0).tolist() == [[0.5, -8.0, 1.0]]
+    assert narrowing.worn(logits, torch.tensor([[True, True, False]]), 4.0).tolist() == [[0.5, -8.0, 1.0]]
     with noise.stream(0):
         x = decoding.rows(TRAP, 200, 3, Draw(repetition=100), window=3, prompt=torch.zeros(200, 1, dtype=torch.long))
     assert all(sorted(row) == [0, 1, 2] for row in x.tolist())
 
 
 def test_ties_do_not_widen_top_k():
-    assert decoding.narrow(torch.zeros(1, 5), Draw(top_k=2)).isfinite().sum() == 2
+    assert narrowing.narrow(torch.zeros(1, 5), Draw(top_k=2)).isfinite().sum() == 2
 
 
 @pytest.mark.parametrize(
@@ -161,3 +164,16 @@ def test_the_stream_gives_what_rows_gives():
         pieces = list(decoding.stream(TRAP, 2, 6, Draw(), window=6))
     assert torch.equal(torch.cat(pieces, 1), whole)
     assert [p.shape[1] for p in pieces] == [1] * 6
+
+
+@pytest.mark.parametrize("window", [4, 5, 8, 40])
+def test_a_row_longer_than_a_window_is_scored_to_its_end(window):
+    """Against one call a symbol, each told what stands before it from where its window begins."""
+    net = build(GPT, {"layers": 1, "heads": 1, "width": 8}, Spec(shape=(window,), vocab=5)).eval()
+    row, half = torch.randint(5, (23,), generator=torch.Generator().manual_seed(0)), window // 2
+    with torch.no_grad():
+        found = decoding.nats(net, row, window)
+        for t in range(len(row)):
+            first = 0 if t < window else ((t - window) // half + 1) * half
+            part = row[None, first : t + 1]
+            assert float(found[t]) == pytest.approx(-float(decoding.log_prob(net, part)[0, -1]), abs=1e-5)

@@ -19,7 +19,7 @@ from genctl.tasks.sample import Sampler
 from tests import foreign
 from tests.battery import build
 from tests.faults.tools import here
-from tests.foreign import BIASED, GPT2, LLAMA
+from tests.foreign import BIASED, GPT2, LLAMA, following
 
 EVERY = pytest.mark.parametrize("config", [GPT2, LLAMA, BIASED], ids=["gpt2", "llama", "llama biased, tied, stretched"])
 
@@ -59,7 +59,7 @@ def test_the_likeliest_fifty_symbols_are_theirs(config, tmp_path):
     w = foreign.weights(config)
     path, *_ = imported(foreign.write(tmp_path / "theirs", config, w), tmp_path)
     sampler = Sampler.load(path)
-    drawn = torch.cat(list(sampler.go_on("7 1 0 ", 1, draw=sampler.draw(["temperature=0", "length=53"]))))
+    drawn = following(sampler, "7 1 0 ", ["temperature=0", "length=53"])
     assert drawn.tolist() == foreign.greedy(config, w, torch.tensor([[3, 7, 1, 0]]), 50)[:, 1:].tolist()
 
 
@@ -205,7 +205,7 @@ def test_a_prompt_goes_through_the_model_s_own_tokenizer(tokenizer, tmp_path, mo
     (foreign.write(tmp_path / "theirs", config, w) / "tokenizer.json").write_text(tokenizer)
     here("import", "theirs")
     sampler = Sampler.load("theirs.safetensors")
-    drawn = torch.cat(list(sampler.go_on("to be, or", 1, draw=sampler.draw(["temperature=0", f"length={len(ids) + 20}"]))))
+    drawn = following(sampler, "to be, or", ["temperature=0", f"length={len(ids) + 20}"])
     wanted = foreign.greedy(config, w, torch.tensor([[280, *ids]]), 20)[0, 1:].tolist()
     wanted = wanted if 280 not in wanted else wanted[: wanted.index(280)]
     assert drawn[0, : len(wanted)].tolist() == wanted

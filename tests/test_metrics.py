@@ -35,6 +35,11 @@ def test_every_metric_says_what_it_needs(name):
         "fit",
         "pairs",
         "whole",
+        "templates",
+        "predictions",
+        "encode",
+        "training",
+        "loss",
     } >= metric.NEEDS
     assert metric.EXTRACTOR in ("", "inception", "classifier", "best")
     assert metric.HIGHER in (True, False, None)

@@ -20,10 +20,12 @@ from genctl.cli import (
     importing,
     impute,
     interpolate,
+    predict,
     reconstruct,
     repro,
     sample,
     score,
+    search,
     train,
     translate,
     traverse,
@@ -64,6 +66,8 @@ app.command("traverse")(traverse.traverse)
 app.command("impute")(impute.impute)
 app.command("translate")(translate.translate)
 app.command("score")(score.score)
+app.command("predict")(predict.predict)
+app.command("search")(search.search)
 app.command("encode")(encode.encode)
 app.command("explain")(explain.explain)
 app.command("import")(importing.import_)

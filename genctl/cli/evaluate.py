@@ -23,6 +23,9 @@ def evaluate(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="key=value", help="How to draw, as in `genctl sample`.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Samples and subsets are a function of it.")] = 0,
     split: Annotated[str, typer.Option(help="The real data to compare with: train, valid or test.")] = "test",
+    templates: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Sentences for the bias audit; default those built in.")
+    ] = None,
     fail_if: Annotated[list[str] | None, typer.Option(metavar="'fid>30'", help="Exit with 81 when this holds; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write the scores here, and pictures beside them.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -48,6 +51,7 @@ def evaluate(
         split=split,
         fail_if=fail_if or [],
         draw=set_ or [],
+        templates=templates,
         device=device,
         folder=beside,
     )

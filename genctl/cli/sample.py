@@ -1,5 +1,6 @@
 """genctl sample"""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,8 @@ import typer
 from genctl.cli import show
 from genctl.errors import GenctlError, safe_text
 
+MOST = 10**6
+
 
 def sample(
     ckpt: Annotated[Path, typer.Option(help="A run, a checkpoint folder or one safetensors file.")],
@@ -15,10 +18,14 @@ def sample(
         list[str] | None, typer.Argument(metavar="[key=value]...", help="How to draw, e.g. temperature=0.8; see `genctl inspect CKPT`.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="key=value", help="The same as an option.")] = None,
-    n: Annotated[int, typer.Option("-n", "--n", min=1, max=10**6, help="How many.")] = 16,
+    n: Annotated[int | None, typer.Option("-n", "--n", min=1, max=MOST, help="How many: 16, of each of --prompts 1, if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder, or a .npz file for one array; default beside the run.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Sample i depends on the seed and i alone.")] = 0,
     prompt: Annotated[str | None, typer.Option(help="Text to go on from, or to draw from.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="A prompt a line: -n samples of each.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A text that ends a sample; may be given again.")] = None,
+    pattern: Annotated[str | None, typer.Option(metavar="REGEX", help="What the text drawn must match as a whole.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the text of one sample as it comes.")] = False,
     label: Annotated[str | None, typer.Option(help="A class, by number or name.")] = None,
     per_class: Annotated[int | None, typer.Option(min=1, max=10**6, help="How many of each class, for --as-dataset.")] = None,
     as_dataset: Annotated[Path | None, typer.Option(metavar="DIR", help="Write labelled data that `images` or `npz` read.")] = None,
@@ -34,30 +41,58 @@ def sample(
 
     Example: genctl sample --ckpt runs/latest -n 64 --out samples
     """
-    if sum(v is not None for v in (prompt, label, given)) > 1:
-        raise GenctlError("usage", "give one of --prompt, --label and --given")
-    if (per_class is None) != (as_dataset is None) or (as_dataset and (out or prompt is not None or label is not None or given)):
-        raise GenctlError("usage", "--per-class and --as-dataset go together, without --out, --prompt, --label and --given")
+    told = [v for v in (prompt, prompts, label, given) if v is not None]
+    if len(told) > 1:
+        raise GenctlError("usage", "give one of --prompt, --prompts, --label and --given")
+    if (per_class is None) != (as_dataset is None) or (as_dataset and (out or told or stream)):
+        raise GenctlError("usage", "--per-class and --as-dataset go together, without --out, --prompt, --label, --given and --stream")
+    if stream and (as_json or prompts or draft or n not in (None, 1)):
+        raise GenctlError("usage", "--stream prints one sample, without --json, --prompts and --draft")
+    if prompts and draft:
+        raise GenctlError("usage", "--draft takes one --prompt")
+    from genctl.tasks import prompts as asking
     from genctl.tasks import sample as task
 
+    changes = [
+        *(changes or []),
+        *(set_ or []),
+        *(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in (("stop", stop), ("pattern", pattern)) if v),
+    ]
     sampler = task.Sampler.load(ckpt, device, show.say)
     if per_class and as_dataset:
         from genctl.tasks import augment
 
-        paths = augment.dataset(sampler, per_class, as_dataset, seed, sampler.draw([*(changes or []), *(set_ or [])]))
+        paths = augment.dataset(sampler, per_class, as_dataset, seed, sampler.draw(changes))
         n = per_class * len(augment.classes(sampler))
         made = {"n": n, "per_class": per_class, "seed": seed, "out": str(as_dataset), "files": [str(p) for p in paths[:1000]]}
         show.result(made, as_json, [f"{n} samples, {per_class} of each class; in a recipe: {augment.named(sampler, as_dataset)}"])
         return
+    draw = sampler.draw(changes)
+    texts = asking.read(prompts) if prompts else [prompt] if prompt is not None else []
+    each = n or (1 if prompts or stream else 16)
+    total = each * max(1, len(texts))
+    if total > MOST:
+        raise GenctlError("limit", f"{total:,} samples, limit {MOST:,}", "fewer of each prompt")
     beside = sampler.label(label) if label is not None else task.read_given(given, sampler) if given else None
-    if prompt is not None and (told := sampler.told(prompt)):
-        beside, prompt = told, None
-    draw = sampler.draw([*(changes or []), *(set_ or [])])
+    if texts and (found := asking.told(sampler, texts, each)):
+        beside, texts = found, []
+    fronts = asking.encoded(sampler, texts, draw, show.say) if texts else []
+    if stream:
+        pieces = asking.live(sampler, show.write, fronts[0] if fronts else None, seed, beside, draw)
+    elif draft:
+        quick = task.Sampler.load(draft, device, show.say)
+        pieces = sampler.guessed(quick, guesses, total, seed, beside, draw, fronts[0] if fronts else None)
+    else:
+        pieces = asking.go_on(sampler, fronts, each, seed, draw) if fronts else sampler.stream(total, seed, beside, draw)
     out = out or task.default_out(ckpt, sampler, seed)
-    quick = (task.Sampler.load(draft, device, show.say), guesses) if draft else None
-    paths = task.sample_to_files(sampler, n, out, seed, beside, draw, prompt, show.say, quick)
-    shown = [p for p in paths[:1] if p.suffix == ".txt"]
-    lines = [p.read_text(encoding="utf-8").rstrip() for p in shown if n <= 20] + [
-        f"{n} samples in {safe_text(out)}; look at {safe_text(paths[0])}"
-    ]
-    show.result({"n": n, "seed": seed, "out": str(out), "files": [str(p) for p in paths[:1000]]}, as_json, lines)
+    paths = task.sample_to_files(
+        sampler, pieces, total, out, seed, lambda i, row: sampler.text(row, draw, len(fronts[i // each]) if fronts else 0)
+    )
+    made = {"n": total, "seed": seed, "out": str(out), "files": [str(p) for p in paths[:1000]]}
+    said = f"{total} samples in {safe_text(out)}; look at {safe_text(paths[0])}"
+    if stream:
+        show.write("\n")
+        show.say(said)
+    else:
+        shown = [p.read_text(encoding="utf-8").rstrip() for p in paths[:1] if p.suffix == ".txt" and total <= 20]
+        show.result(made, as_json, [*shown, said])

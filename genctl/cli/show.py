@@ -19,6 +19,11 @@ def say(text: str) -> None:
         pass
 
 
+def write(text: str) -> None:
+    """A piece of text that goes on, on stdout at once; what could steer a terminal is escaped."""
+    print("".join(c if c in "\n\t" else safe_text(c) for c in text), end="", flush=True)
+
+
 def result(value: dict[str, Any] | list[Any], as_json: bool, lines: list[str]) -> None:
     """A command's result on stdout: one JSON document, or lines."""
     print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else "\n".join(lines))

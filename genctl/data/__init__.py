@@ -3,8 +3,8 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,18 +34,20 @@ class Split:
     """`count` examples behind a function of their indices: get(index (B,)) -> Batch on the CPU.
 
     `train` splits may draw noise inside `get` (dynamic binarisation, flips) from the stream that is open around the call.
+    said: of pairs of texts (source, targets), each as it was written and whole, for those who compare texts; there may be several targets.
     """
 
     count: int
     get: Callable[[Tensor], Batch]
     fingerprint: Callable[[], str] = field(default=lambda: "")
+    said: Sequence[tuple[str, tuple[str, ...]]] = ()
 
     def __len__(self) -> int:
         return self.count
 
     def first(self, n: int) -> "Split":
         """The first n examples; 0: all."""
-        return Split(min(n, self.count), self.get, self.fingerprint) if n else self
+        return replace(self, count=min(n, self.count), said=self.said[:n]) if n else self
 
     def batch(self, start: int, stop: int) -> Batch:
         """Examples start..stop in their own order."""

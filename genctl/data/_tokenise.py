@@ -36,6 +36,8 @@ class TokeniseConfig(DataConfig):
     """A symbol is a character, a byte of UTF-8, a word with the space before it, or a piece of a word as long as it is frequent."""
     vocab: int = Field(0, ge=0, le=1_000_000)
     """How many symbols to learn, of words the most frequent ones; 0: 4096, and every word."""
+    lower: bool = False
+    """Read text in small letters, each as if a space stood before it, so that a word is one symbol wherever it stands. Learned symbols only."""
     tokenizer: str | None = None
     """A tokenizer.json to take as it is, whatever `tokenise` says. A checkpoint holds its own."""
 
@@ -95,12 +97,25 @@ def fit(config: TokeniseConfig, texts: Sequence[str], special: Sequence[str] = (
     """
     if config.tokenizer:
         return given(config.tokenizer)
+    if config.lower and config.tokenise in ("bytes", "chars"):
+        raise GenctlError("config", f"data.lower: {config.tokenise} are read as they are", "data.tokenise=wordpiece, or data.lower=false")
     if config.tokenise == "bytes":
         names = {"specials": list(special)} if special else {}
         return Coder({"bytes": True, **names}, 256 + len(special), {s: 256 + i for i, s in enumerate(special)})
     if config.tokenise == "chars":
         return characters(texts, special)
-    return given(train(config.tokenise, config.vocab, texts if learn is None else learn, special))
+    return given(train(config.tokenise, config.vocab, texts if learn is None else learn, special, config.lower))
+
+
+def of(spec: Spec) -> Coder:
+    """The coder of a Spec that ends. Raises GenctlError (power)."""
+    if spec.media != "text" or spec.end is None:
+        raise GenctlError("power", "this model does not read texts that end", "a model trained on lines or labelled texts")
+    codec = spec.codec
+    if "tokenizer" in codec:
+        return given(codec["tokenizer"])
+    names = {256 + i: s for i, s in enumerate(codec.get("specials", []))} if codec.get("bytes") else dict(enumerate(codec["symbols"]))
+    return Coder(codec, spec.vocab, {s: i for i, s in names.items() if s.startswith("<|")} | {END: spec.end})
 
 
 def characters(texts: Sequence[str], special: Sequence[str] = (END,)) -> Coder:
@@ -130,12 +145,15 @@ def given(source: str) -> Coder:
 # --- training ----------------------------------------------------------------------------------------------------------------
 
 
-def train(way: str, vocab: int, texts: Iterable[str], special: Sequence[str]) -> str:
+def train(way: str, vocab: int, texts: Iterable[str], special: Sequence[str], lower: bool = False) -> str:
     """A tokenizer.json. `unigram` is not the same to the last piece when it is trained again; the others are."""
-    lines = (line for text in texts for line in text.splitlines(keepends=True))
-    if way == "words":
-        return _words(vocab or 1_000_000, lines, special)
-    return {"bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}[way](vocab or 4096, lines, special)
+    small = [{"type": "Lowercase"}, {"type": "Strip", "strip_left": True, "strip_right": True}, {"type": "Prepend", "prepend": " "}]
+    lines = (f" {line.lower().strip()}" if lower else line for text in texts for line in text.splitlines(keepends=True))
+    ways = {"words": _words, "bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}
+    found = ways[way](vocab or (1_000_000 if way == "words" else 4096), lines, special)
+    return (
+        json.dumps(json.loads(found) | {"normalizer": {"type": "Sequence", "normalizers": small}}, ensure_ascii=False) if lower else found
+    )
 
 
 def _tokeniser(model: Any, decoder: Any) -> Any:

@@ -1,5 +1,6 @@
 """What every set of text has in common: hostile bytes to symbols, and a long row of symbols to windows."""
 
+import gzip
 import stat
 import zipfile
 import zlib
@@ -32,7 +33,7 @@ class TextConfig(TokeniseConfig):
 
 
 def read(path: Path) -> bytes:
-    """The text at `path` as checked UTF-8: a file, or every .txt of a folder or zip in the order of their names, joined.
+    """The text at `path` as checked UTF-8: a file, or every .txt of a folder or zip in the order of their names, joined. A .gz is unpacked.
 
     Raises GenctlError: no-input, permission, data-format, data-encoding, data-empty, limit.
     """
@@ -57,9 +58,17 @@ def read(path: Path) -> bytes:
 
 
 def _whole(path: Path) -> bytes:
-    if path.stat().st_size > MAX_BYTES:
+    """The bytes of a file, unpacked if it is a .gz."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            data = (gzip.GzipFile(fileobj=file) if packed else file).read(MAX_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as e:
+            raise GenctlError("data-format", f"{safe_text(path)}: {safe_text(e)}") from None
+    if len(data) > MAX_BYTES:
         raise _large(path.name)
-    return path.read_bytes()
+    return data
 
 
 def _folder(path: Path) -> list[tuple[str, bytes]]:

@@ -5,7 +5,7 @@ A context-free grammar with a probability on every rule (Booth and Thompson 1973
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -26,6 +26,7 @@ RULES: Rules = {
     "verb": [(0.7, ["sees "]), (0.3, ["flees "])],
 }
 END, LENGTH = 0, 8
+KINDS = ["article", "adjective", "noun", "verb", ""]
 WORDS = ["", "the ", "a ", "red ", "old ", "fox ", "hen ", "sees ", "flees "]  # by symbol; 0 ends a sentence
 
 
@@ -34,6 +35,8 @@ class Config(DataConfig):
     """A made grammar."""
     count: int = Field(20_000, ge=1, le=10_000_000)
     """How many training sentences to draw."""
+    beside: bool = False
+    """Let stand beside a sentence whether its verb has an object (`label`), and the kind of each of its words (`tag`)."""
 
 
 def sentences(symbol: str, rules: Rules) -> dict[tuple[str, ...], float]:
@@ -83,4 +86,19 @@ def open(config: Config) -> Dataset:
     known = truth()
     train, valid, test = (known.draw(n, seed) for seed, n in enumerate((config.count, 5_000, 5_000)))
     spec = Spec(shape=(LENGTH,), vocab=len(WORDS), end=END, media="text", codec={"symbols": WORDS})
-    return Dataset(spec, tensors(train).first(config.limit), tensors(valid), tensors(test), known)
+    if config.beside:
+        spec = replace(spec, given=GIVEN)
+    splits = [tensors(x, beside(x) if config.beside else {}) for x in (train, valid, test)]
+    return Dataset(spec, splits[0].first(config.limit), splits[1], splits[2], known)
+
+
+GIVEN = {
+    "label": Spec(shape=(), vocab=2, codec={"names": ["intransitive", "transitive"]}),
+    "tag": Spec(shape=(LENGTH,), vocab=len(KINDS), codec={"names": KINDS, "none": len(KINDS) - 1}),
+}
+
+
+def beside(x: Tensor) -> dict[str, Tensor]:
+    """The class and the tags of sentences (N, T)."""
+    kind = torch.tensor([4, 0, 0, 1, 1, 2, 2, 3, 3])[x]
+    return {"label": ((kind == 2).sum(1) > 1).long(), "tag": kind}

@@ -6,8 +6,8 @@ Dropout and other users of torch's global generator are seeded per shard. No gen
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +43,25 @@ def stream(*key: object, shard: Shard = Shard()) -> Iterator[None]:
         yield
     finally:
         _shard, _generators, _seed = outer
+
+
+def again() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which what is drawn from here on is drawn again, even when the stream has ended."""
+    shard, seed, states = _shard, _seed, {d: g.get_state() for d, g in _generators.items()}
+
+    @contextmanager
+    def replay() -> Iterator[None]:
+        global _shard, _generators, _seed
+        outer = _shard, _generators, _seed
+        _shard, _seed, _generators = shard, seed, {}
+        for device, state in states.items():
+            generator(device).set_state(state)
+        try:
+            yield
+        finally:
+            _shard, _generators, _seed = outer
+
+    return replay
 
 
 def _seed_global(seed: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from genctl.contract import Given
 from genctl.errors import GenctlError
 from genctl.maths import noise
-from genctl.maths.decoding import Draw, narrow
+from genctl.maths.narrowing import Draw, narrow
 from genctl.powers import Causal, State
 
 PENDING = 4  # times the guesses: more symbols than that are not scored again, but read for good
@@ -49,8 +49,8 @@ def rows(
 
     Raises GenctlError (usage) for ways of drawing that look at more than the next symbol.
     """
-    if draw.beams > 1 or draw.repetition != 1:
-        raise GenctlError("usage", "guesses are for plain drawing", "sample.beams=1 sample.repetition=1")
+    if draw.beams > 1 or draw.repetition != 1 or draw.stop or draw.pattern:
+        raise GenctlError("usage", "guesses are for plain drawing", 'sample.beams=1 sample.repetition=1 sample.stop=[] sample.pattern=""')
     seeds = noise.randint(2**31 - 1, n).tolist()
     out = []
     for k, seed in enumerate(seeds):

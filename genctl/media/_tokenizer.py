@@ -68,14 +68,14 @@ def names(text: str) -> list[str]:
 
 @lru_cache(8)
 def pieces(text: str) -> list[bytes]:
-    """What each symbol adds to a text, as bytes: a symbol may be a part of a character. Special symbols add their names."""
+    """What each symbol adds to a text, as bytes: a symbol may be a part of a character. Special symbols add nothing."""
     tree = json.loads(text)
     special = {t["content"] for t in tree.get("added_tokens", []) if t.get("special")}
     mark = (tree["model"].get("continuing_subword_prefix") or "") if tree["model"].get("type") == "WordPiece" else ""
     if '"ByteLevel"' not in json.dumps(tree.get("decoder")):
-        return [decode(text, [i]).encode() for i in range(len(names(text)))]
+        return [b"" if n in special else decode(text, [i]).encode() for i, n in enumerate(names(text))]
     byte = alphabet()
-    return [n.encode() if n in special else bytes(byte[c] for c in n.removeprefix(mark) if c in byte) for n in names(text)]
+    return [b"" if n in special else bytes(byte[c] for c in n.removeprefix(mark) if c in byte) for n in names(text)]
 
 
 @lru_cache(1)

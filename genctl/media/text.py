@@ -4,7 +4,7 @@ The codec of a Spec says how: `symbols` lists the text of each symbol; with `byt
 `specials` names; `tokenizer` is a trained tokeniser (genctl/media/_tokenizer.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,10 +24,10 @@ def symbols(spec: Spec) -> list[str]:
 
 
 def pieces(spec: Spec) -> list[bytes]:
-    """The UTF-8 bytes that each symbol adds to a text; the end adds none."""
+    """The UTF-8 bytes that each symbol adds to a text that has begun; the end and other marks add none."""
     codec = spec.codec
     if codec.get("bytes"):
-        found = [bytes([i]) for i in range(256)] + [s.encode() for s in codec.get("specials", [])]
+        found = [bytes([i]) for i in range(256)]
     elif "tokenizer" in codec:
         found = list(_tokenizer.pieces(codec["tokenizer"]))
     else:
@@ -36,6 +36,19 @@ def pieces(spec: Spec) -> list[bytes]:
     if spec.end is not None:
         found[spec.end] = b""
     return found
+
+
+def shown(x: Tensor, spec: Spec, behind: int = 0, stop: Sequence[str] = ()) -> str:
+    """One row of symbols as text, up to the first stop string in what stands behind the first `behind` symbols."""
+    text, start = decode(x, spec), len(decode(x.flatten()[:behind], spec))
+    return text[: min((at for s in stop if (at := text.find(s, start)) >= 0), default=len(text))]
+
+
+def certain(text: str, stop: Sequence[str] = ()) -> str:
+    """The part of a text in the making that stays whatever comes: no character in parts, no beginning of a stop string."""
+    text = text.rstrip("\ufffd")
+    open_ = (k for s in stop for k in range(min(len(s) - 1, len(text)), 0, -1) if text.endswith(s[:k]))
+    return text[: len(text) - max(open_, default=0)]
 
 
 def decode(x: Tensor, spec: Spec) -> str:
@@ -48,6 +61,8 @@ def decode(x: Tensor, spec: Spec) -> str:
     if table := spec.codec.get("symbols"):
         return "".join(table[symbol] for symbol in row)
     known = pieces(spec)
+    for i, name in enumerate(spec.codec.get("specials", [])):
+        known[256 + i] = name.encode()
     return b"".join(known[symbol] for symbol in row).decode("utf-8", errors="replace")
 
 
@@ -108,8 +123,11 @@ class _Writer:
 
     def add(self, x: Tensor) -> None:
         for row in x:
-            self.file.write((RULE if self.count else "") + decode(row, self.spec))
-            self.count += 1
+            self.write(decode(row, self.spec))
+
+    def write(self, text: str) -> None:
+        self.file.write((RULE if self.count else "") + text)
+        self.count += 1
 
     def close(self) -> list[Path]:
         self.file.write("\n")

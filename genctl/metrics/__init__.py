@@ -1,15 +1,16 @@
 """What a metric is: a file with `NEEDS`, `EXTRACTOR` and `measure(case) -> Score`. It sees tensors and Specs, nothing else.
 
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
-samples, labels (that they were asked for), pairs (that they were drawn from), whole (test pictures restored as large as they are), train,
+samples, labels (that they were asked for), pairs (that they were drawn from, with their texts if they are texts), whole (test pictures restored as large as they are), train,
 features, predict (class probabilities), fit (a classifier), likelihood (of held-out data), log_prob (of anything), codes (of held-out
-data), truth.
+data), encode (anything), predictions (of what stands beside held-out data), training (examples, read when they are asked for), loss (on
+held-out data), truth, templates (sentences; then no data is opened).
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,7 @@ class Case:
     samples: Tensor | None = None
     labels: Tensor | None = None  # the classes (n,) that samples were asked for
     pairs: Batch | None = None  # the held-out examples whose `given` the samples were drawn from, one each
+    said: Sequence[tuple[str, tuple[str, ...]]] = ()  # of pairs of texts, each as it was written: the source, and what may stand for it
     whole: Callable[[], Iterator[tuple[Tensor, Batch]]] | None = None  # drawn from the source of each test picture, and that picture
     train: Tensor | None = None
     train_given: Mapping[str, Tensor] = field(default_factory=dict)  # what stands beside the training examples
@@ -91,6 +93,12 @@ class Case:
     fit: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]] | None = None  # trains on x and labels; answers with such a `predict`
     likelihood: Likelihood | None = None
     codes: Tensor | None = None  # of the reference (n, *code.shape)
+    encode: Callable[[Batch], Tensor] | None = None  # codes (B, *code.shape)
+    target: str = ""  # what the model tells
+    predictions: Tensor | None = None  # logits of the reference's (n, *shape of the target, vocab)
+    training: Callable[[], Batch] | None = None
+    loss: tuple[float, float] | None = None  # (mean over the reference, its standard error)
+    templates: list[dict[str, str]] | None = None  # sentences to compare; None: the metric's own
     truth: Truth | None = None
     seed: int = 0
     folder: Path = Path()  # where pictures go

@@ -15,6 +15,8 @@ floor            the entropy of the truth, where it is known; real data has no l
 """
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,6 +73,17 @@ def measure(case: Case) -> Score:
         )
     floor = -case.truth.log_prob(case.reference.x).double().mean().item() if case.truth is not None else None
     return Score(value=nats, se=se, floor=floor, fields=fields)
+
+
+def per(case: Case, name: str, error: Callable[[Mapping[str, Any]], float]) -> Score:
+    """One of the fields of text as a figure of its own, with its standard error."""
+    if case.spec.kind != "tokens":
+        return Score(value=None, reason="this data is no row of symbols: nll has its figures")
+    found = measure(case)
+    if name not in found.fields:
+        return Score(value=found.value, reason=found.reason)
+    kept = {k: found.fields[k] for k in ("is", "tokens", "convention")}
+    return Score(value=found.fields[name], se=error(found.fields), fields=kept)
 
 
 def _tokens(case: Case, lost: Tensor) -> dict[str, object]:

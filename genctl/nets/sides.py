@@ -15,6 +15,7 @@ from genctl.nets.recurrent import Recurrent
 from genctl.nets.transformer import Transformer
 
 Memory = dict[str, Tensor]
+LOUDER = 50.0  # embeddings begin with a deviation of 0.02, which gates of a recurrent cell would hardly hear
 
 
 class Transformers(nn.Module):
@@ -22,8 +23,8 @@ class Transformers(nn.Module):
 
     def __init__(self, width: int, layers: tuple[int, int], heads: int, lengths: tuple[int, int], **how: Any) -> None:
         super().__init__()
-        self.reader = Transformer(width, layers[0], heads, lengths[0], causal=False, **how)
-        self.writer = Transformer(width, layers[1], heads, lengths[1], cross=True, **how)
+        self.reader = Transformer(width, layers[0], heads, lengths[0], causal=False, attention=False, **how)
+        self.writer = Transformer(width, layers[1], heads, lengths[1], cross=True, attention=False, **how)
 
     def read(self, h: Tensor, seen: Tensor) -> Memory:
         """h (B, M, width), of which those `seen` (B, M) are looked at."""
@@ -56,7 +57,7 @@ class LSTMs(nn.Module):
         self.out = nn.Linear(2 * width, width, bias=False)
 
     def read(self, h: Tensor, seen: Tensor) -> Memory:
-        h = F.dropout(h, self.dropout, self.training)
+        h = F.dropout(LOUDER * h, self.dropout, self.training)
         lengths = seen.sum(1).cpu()  # what is seen stands in front
         packed = nn.utils.rnn.pack_padded_sequence(h, lengths, batch_first=True, enforce_sorted=False)
         found, (last, cell) = self.reader(packed)
@@ -73,11 +74,11 @@ class LSTMs(nn.Module):
         return F.dropout(out, self.dropout, self.training)
 
     def forward(self, h: Tensor, memory: Memory) -> Tensor:
-        return self.look(self.writer(h, memory), memory)
+        return self.look(self.writer(LOUDER * h, memory), memory)
 
     def extend(self, h: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
-            h, after = self.writer.extend(h, state)
+            h, after = self.writer.extend(LOUDER * h, state)
             return self.look(h, state), {**state, **after}
 
     @property

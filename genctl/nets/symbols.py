@@ -3,7 +3,10 @@
 Bowman et al. 2016, Generating Sentences from a Continuous Space, https://arxiv.org/abs/1511.06349.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,8 +14,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genctl.contract import Given, Spec
-from genctl.maths import decoding, noise
+from genctl.errors import GenctlError
+from genctl.maths import decoding, noise, rules
+from genctl.maths.rules import Rule
+from genctl.media import text
 from genctl.powers import State
+
+
+@lru_cache(maxsize=16)
+def _rule(stop: tuple[str, ...], pattern: str, plain: str) -> Rule:
+    spec = Spec.from_json(json.loads(plain))
+    return rules.pattern(pattern, text.pieces(spec), spec.end) if pattern else rules.stops(stop, text.pieces(spec))
+
+
+def rule(draw: decoding.Draw, spec: Spec) -> Rule | None:
+    """What `stop` or `pattern` asks of rows; None where they ask nothing, or rows are no text. Raises GenctlError (usage, limit)."""
+    if spec.media != "text" or not (draw.stop or draw.pattern):
+        return None
+    if draw.stop and draw.pattern:
+        raise GenctlError("usage", "sample.stop and sample.pattern: a row ends where the pattern does; give one of them")
+    return _rule(tuple(draw.stop), draw.pattern, json.dumps(replace(spec, given={}).to_json(), sort_keys=True))
+
 
 LIKELIEST = decoding.Draw(temperature=0)
 
@@ -74,15 +96,16 @@ class Symbols(nn.Module):
         """(n, *shape), or (n, how.length) where another length is asked of a row."""
         size = self.spec.size
         length = how.length if how.length and len(self.spec.shape) == 1 else size
-        x = decoding.rows(self, len(out), length, how, window=size, end=self.spec.end, given={"z": out})
+        asked = rule(how, self.spec)
+        x = decoding.rows(self, len(out), length, how, window=size, end=self.spec.end, given={"z": out}, rule=asked)
         return x if length != size else x.view(len(x), *self.spec.shape)
 
     def fill(self, x: Tensor, seen: Tensor, out: Tensor, how: decoding.Draw) -> Tensor:
         """x where `seen`, drawn elsewhere given z and what stands before."""
-        found = decoding.forced(self, x.flatten(1), seen.flatten(1), how, {"z": out})
-        mask = decoding.live(found, self.spec.end)
-        if mask is not None:
-            found = torch.where(mask | seen.flatten(1), found, self.spec.end)  # type: ignore[arg-type]
+        x_, seen_, size = x.flatten(1), seen.flatten(1), self.spec.size
+        found = decoding.rows(
+            self, len(x), size, how, window=size, end=self.spec.end, given={"z": out}, prompt=x_, seen=seen_, rule=rule(how, self.spec)
+        )
         return found.view_as(x)
 
     # --- one after another ---

@@ -211,14 +211,15 @@ class Block(nn.Module):
         activation: Activation,
         norm: Norm,
         dropout: float,
+        attention: bool = True,
         causal: bool = True,
         cross: bool = False,
         eps: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = normed(norm, width, bias, eps), normed(norm, width, bias, eps)
-        self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout, causal)
-        self.cross = Cross(width, heads, bias, qk_norm, dropout) if cross else None
+        self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout if attention else 0.0, causal)
+        self.cross = Cross(width, heads, bias, qk_norm, dropout if attention else 0.0) if cross else None
         self.norm3 = normed(norm, width, bias, eps) if cross else None
         self.up, self.down = nn.Linear(width, 2 * inner if activation == "swiglu" else inner, bias), nn.Linear(inner, width, bias)
         self.activation, self.dropout = activation, dropout
@@ -260,6 +261,7 @@ class Transformer(nn.Module):
               for each
     kv_heads  heads of keys and values; 0: as many as of queries
     inner     units between the two layers; 0: as `between` says
+    dropout   of what is read, of attention and of what each half of a block adds; attention=False: not of attention
     """
 
     turns: Tensor | None
@@ -280,6 +282,7 @@ class Transformer(nn.Module):
         kv_heads: int = 0,
         inner: int = 0,
         dropout: float = 0.0,
+        attention: bool = True,
         causal: bool = True,
         cross: bool = False,
         base: float = 10_000.0,
@@ -291,7 +294,8 @@ class Transformer(nn.Module):
         self.length, self.dropout = length, dropout
         self.cached = (kv_heads, width // heads)  # heads and dimensions of keys and values
         self.blocks = nn.ModuleList(
-            Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout, causal, cross, eps) for _ in range(layers)
+            Block(width, heads, kv_heads, inner, bias, qk_norm, activation, norm, dropout, attention, causal, cross, eps)
+            for _ in range(layers)
         )
         self.norm = normed(norm, width, bias, eps)
         self.heads, self.qk_norm = heads, qk_norm

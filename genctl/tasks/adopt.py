@@ -14,13 +14,16 @@ from genctl.tasks import huggingface
 
 
 def adopt(model: Model, source: Path, say: Callable[[str], None]) -> None:
-    """Copies tensors of the same name and shape; says what was left. `source`: a checkpoint, or a folder of Hugging Face.
+    """Copies tensors of the same name and shape, into the model or a model inside it, whichever takes more; says what was left.
+
+    source   a checkpoint, or a folder of Hugging Face
 
     Raises GenctlError (no-input, ckpt-..., usage; ckpt-mismatch where nothing fits).
     """
     tensors, spec = _source(source, model.spec, say)
     own = checkpoint.weights(model)
-    fit = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape and own[k].dtype == v.dtype}
+    places = ["", *(f"{name}." for name, child in model.named_children() if isinstance(child, Model))]
+    fit = max((_fitting({place + k: v for k, v in tensors.items()}, own) for place in places), key=len)
     if not fit:
         raise GenctlError("ckpt-mismatch", f"init_from: nothing in {safe_text(source)} has the names and shapes of this model")
     model.load_state_dict(fit, strict=False)
@@ -32,6 +35,17 @@ def adopt(model: Model, source: Path, say: Callable[[str], None]) -> None:
             f"warning[symbols]: init_from was trained on {spec.vocab} symbols, this data has {model.spec.vocab}, and they are not the same: "
             "what it learned of a symbol is lost or goes to another (data.tokenizer takes its own)"
         )
+
+
+def _fitting(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape and own[k].dtype == v.dtype}
+
+
+def spec_of(source: Path) -> Spec:
+    """What a model to start from was trained on. Raises GenctlError (no-input, ckpt-...)."""
+    if huggingface.is_folder(source):
+        return huggingface.read(source, 0).spec
+    return checkpoint.understand(checkpoint.look(durable.locate(source, lambda text: None)))[1]
 
 
 def _source(source: Path, spec: Spec, say: Callable[[str], None]) -> tuple[dict[str, Tensor], Spec]:

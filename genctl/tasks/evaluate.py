@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genctl import catalog, checkpoint, device, metrics
-from genctl.contract import Batch, Spec
+from genctl.contract import Batch, Model, Progress, Spec
 from genctl.data import Dataset, Split, fingerprint, tensors
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
@@ -25,6 +25,7 @@ from genctl.tasks import examples, judge, readback, stamp
 from genctl.tasks.sample import Sampler
 
 SAMPLES, REFERENCE, TRAIN = 10_000, 50_000, 100_000
+MOST_BYTES = 16 * 2**20  # of a file of templates
 Say = Callable[[str], None]
 
 
@@ -43,6 +44,7 @@ class Request:
     split: str = "test"
     fail_if: list[str] = field(default_factory=list)
     draw: list[str] = field(default_factory=list)
+    templates: Path | None = None
     device: str = "auto"
     folder: Path | None = None
 
@@ -132,9 +134,8 @@ class Desk:
 
     def some(self, split: Split, n: int) -> Batch:
         """n examples of a split: all in their order, or n of them by a fixed permutation."""
-        rows = torch.arange(len(split)) if n >= len(split) else torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n]
         with noise.stream(self.ask.seed, "reference"):
-            return split.get(rows)
+            return split.get(chosen(split, n))
 
     @cached_property
     def reference(self) -> Batch:
@@ -264,6 +265,42 @@ class Desk:
         nats: Tensor = logits.float().log_softmax(-1).cpu().expand(len(batch), -1)
         return nats.gather(1, batch.x.flatten(1)[:, :1])[:, 0]
 
+    # --- what a model tells ---
+
+    def told(self) -> dict[str, Any]:
+        """The model's word on what stands beside the reference. Raises GenctlError (power)."""
+        assert self.sampler
+        examples.need(self.sampler, "predict")
+        model: Any = self.sampler.model
+        if model.target not in self.reference.given:
+            raise GenctlError("power", f"this model tells '{model.target}', which does not stand beside this data")
+        if "told" not in self.memo:
+            self.memo["told"] = examples.blocks(model, self.reference, self.ask.seed, "predict", model.predict).float()
+        return {"target": model.target, "predictions": self.memo["told"]}
+
+    def loss(self) -> tuple[float, float]:
+        """The mean of the model's loss over the reference, and its standard error. Raises GenctlError (power)."""
+        assert self.sampler
+        model = self.sampler.model
+        if type(model).loss is Model.loss:
+            raise GenctlError("power", f"family '{self.sampler.recipe.family}' has no loss that means something on held-out data")
+        pairs = []
+        for i, part in enumerate(self.reference.split(-(-len(self.reference) // examples.BLOCK))):
+            with torch.no_grad(), noise.stream(self.ask.seed, "loss", i):
+                found = model.loss(part.map(lambda t: t.to(model.device)), Progress(1, 1))
+            pairs.append((float(found.total), float(len(part) if found.weight is None else found.weight)))
+        value, weight = torch.tensor(pairs, dtype=torch.float64).unbind(1)
+        mean = (value * weight).sum() / weight.sum()
+        spread = ((value - mean) * weight / weight.mean()).std() / len(value) ** 0.5 if len(value) > 1 else torch.tensor(math.nan)
+        return float(mean), float(spread)
+
+    def encoder(self) -> Callable[[Batch], Tensor]:
+        """Raises GenctlError (power)."""
+        assert self.sampler
+        sampler = self.sampler
+        examples.need(sampler, "encode")
+        return lambda batch: examples.encode(sampler, batch, self.ask.seed)
+
     # --- one metric ---
 
     def measure(self, name: str) -> dict[str, Any]:
@@ -277,6 +314,8 @@ class Desk:
 
     def figures(self, name: str) -> dict[str, Any]:
         metric = metrics.load(name)
+        if "templates" in metric.NEEDS:
+            return self.audit(name, metric)
         needs, facts = metric.NEEDS, {"metric": name, "n_reference": len(self.reference)}
         made: dict[str, Any] = {"spec": self.dataset.spec, "reference": self.reference, "seed": self.ask.seed, "memo": self.memo}
         made |= {"truth": self.dataset.truth, "folder": self.ask.folder or Path()}
@@ -309,6 +348,8 @@ class Desk:
             made["pairs"] = self.pairs(self.ask.n or SAMPLES)
             if made["pairs"] is None:
                 return Score(value=None, reason="these samples are not drawn from the sources of held-out pairs").plain()
+            if self.split.said:
+                made["said"] = [self.split.said[i] for i in chosen(self.split, self.ask.n or SAMPLES).tolist()]
         if "whole" in needs:
             made["whole"] = self.whole()
             if isinstance(made["whole"], str):
@@ -320,14 +361,47 @@ class Desk:
             examples.need(self.sampler, "encode")
             made["codes"] = examples.encode(self.sampler, self.reference, self.ask.seed)
             facts["n"] = len(self.reference)
+        if "predictions" in needs or "encode" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone tell nothing: give --ckpt").plain()
+            made |= self.told() if "predictions" in needs else {"encode": self.encoder()}
+            facts["n"] = len(self.reference)
+        if "loss" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone have no loss: give --ckpt").plain()
+            made["loss"] = self.loss()
+            facts["n"] = len(self.reference)
+        if "training" in needs:
+            made["training"] = lambda: self.train_batch
         if "samples" in needs:
             made["samples"], own = self.drawn
             facts |= {"n": len(made["samples"]), "samples": fingerprint(made["samples"]), **own}
         if "train" in needs:
             made |= {"train": self.train, "train_given": self.train_batch.given}
+        if {"train", "samples"} <= needs:
             facts["n_floor"] = min(self.most, len(self.train))
         score = metric.measure(Case(**made))
         return {**score.plain(metric.HIGHER), "n": facts["n"], "stamp": self.stamp(facts)}
+
+    def audit(self, name: str, metric: metrics.Metric) -> dict[str, Any]:
+        """A metric of sentences that are given, not of data."""
+        found = self.likelihood(values=False)
+        if isinstance(found, str):
+            return Score(value=None, reason=found).plain()
+        assert self.sampler
+        if self.sampler.spec.media != "text":
+            return Score(value=None, reason="this model writes no text").plain()
+        items = templates(self.ask.templates) if self.ask.templates else None
+        score = metric.measure(Case(spec=self.sampler.spec, reference=Batch(x=torch.empty(0)), likelihood=found, templates=items))
+        about: dict[str, Any] = {
+            "metric": name,
+            "data": str(self.ask.templates or "built in"),
+            "split": "all",
+            "fingerprint": stamp.short(items),
+        }
+        about |= {"n_reference": score.fields.get("items", 0), "n": score.fields.get("items", 0), "seed": self.ask.seed}
+        own = {"checkpoint": self.sampler.header.digest, "family": self.sampler.recipe.family, "versions": stamp.versions()}
+        return {**score.plain(metric.HIGHER), "n": about["n"], "stamp": stamp.seal({**about, **own})}
 
     def stamp(self, facts: dict[str, Any]) -> dict[str, Any]:
         settings, dataset = self.source
@@ -339,6 +413,30 @@ class Desk:
         if self.sampler:
             about |= {"checkpoint": self.sampler.header.digest, "family": self.sampler.recipe.family}
         return stamp.seal({**about, **facts, "seed": self.ask.seed, "versions": stamp.versions()})
+
+
+def templates(path: Path) -> list[dict[str, str]]:
+    """The items of a file of JSON lines. Raises GenctlError (no-input, data-format, data-empty, limit)."""
+    keys = {"group", "stereotype", "anti", "unrelated"}
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise GenctlError("limit", f"{safe_text(path)}: more than {MOST_BYTES // 2**20} MB")
+        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise GenctlError("no-input", f"no such file: {safe_text(path)}") from None
+    except (OSError, ValueError, RecursionError) as e:
+        raise GenctlError("data-format", f"{safe_text(path)}: not JSON lines: {safe_text(e)}") from None
+    for k, item in enumerate(items):
+        if not isinstance(item, dict) or set(item) != keys or not all(isinstance(v, str) and v for v in item.values()):
+            raise GenctlError("data-format", f"{safe_text(path)}: item {k + 1} has not the texts {', '.join(sorted(keys))}, and only those")
+    if not items:
+        raise GenctlError("data-empty", f"{safe_text(path)} holds no items")
+    return items
+
+
+def chosen(split: Split, n: int) -> Tensor:
+    """The rows of n examples of a split: all, or n of them by a fixed permutation."""
+    return torch.arange(len(split)) if n >= len(split) else torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n]
 
 
 def names(wanted: list[str]) -> list[str]:

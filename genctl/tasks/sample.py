@@ -1,6 +1,7 @@
 """sample: from a checkpoint alone to files of the model's medium, or to tensors in Python."""
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from torch import Tensor
 import genctl
 from genctl import checkpoint, config, device, durable
 from genctl.config import Tree
-from genctl.contract import Batch, Draw, Family, Given, Spec
+from genctl.contract import Draw, Family, Given, Model, Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.header import Header
-from genctl.maths import sampling, speculative
+from genctl.maths import decoding, sampling, speculative
 from genctl.media import text as letters
 from genctl.media import writer
-from genctl.powers import Causal, Impute
+from genctl.nets.symbols import rule
+from genctl.powers import Causal
 from genctl.recipe import Recipe
 
 LISTING = "samples.json"
@@ -31,26 +33,32 @@ def _silent(text: str) -> None:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A trained model, ready to sample."""
+    """A trained model, ready to sample if it can be sampled from."""
 
-    model: Family
+    model: Model
     recipe: Recipe
     spec: Spec
     header: Header
 
     @classmethod
     def load(cls, path: str | Path, place: str = "cpu", say: Any = _silent) -> "Sampler":
-        """From a run, a checkpoint folder or a lone safetensors file. Raises GenctlError (no-input, ckpt-*, device, power)."""
+        """From a run, a checkpoint folder or a lone safetensors file. Raises GenctlError (no-input, ckpt-*, device)."""
         where = device.resolve(place).device
         file = durable.locate(Path(path), say)
         model, plan, spec, head = checkpoint.load(file)
         say(f"checkpoint {safe_text(file)}: {plan.family}, step {head.meta.get('step')}")
-        if not isinstance(model, Family):
-            raise GenctlError("power", f"family '{plan.family}' cannot be sampled from")
         return cls(model.to(where), plan, spec, head)
 
+    @property
+    def family(self) -> Family:
+        """The model as one that can be sampled from. Raises GenctlError (power)."""
+        if not isinstance(self.model, Family):
+            raise GenctlError("power", f"family '{self.recipe.family}' cannot be sampled from")
+        return self.model
+
     def draw(self, overrides: list[str] | None = None) -> Draw:
-        """The recipe's `sample` section with overrides such as `temperature=0.8`."""
+        """The recipe's `sample` section with overrides such as `temperature=0.8`. Raises GenctlError (power, usage)."""
+        assert self.family
         tree = Tree({"sample": self.recipe.sample.model_dump(mode="json")})
         for change in overrides or []:
             config.override(tree, change if change.startswith("sample.") else f"sample.{change}", f"override '{safe_text(change)}'")
@@ -62,37 +70,11 @@ class Sampler:
 
     def stream(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, draw: Draw | None = None) -> Iterator[Tensor]:
         """Pieces (m, *shape) of n samples; sample i depends on the seed, i and draw.chunk alone."""
-        return sampling.chunks(self.model, n, draw or self.recipe.sample, seed, self.given(n, given))
+        return sampling.chunks(self.family, n, draw or self.recipe.sample, seed, self.given(n, given))
 
     def sample(self, n: int = 1, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """(n, *shape) samples on the CPU, in the data's scale."""
         return torch.cat(list(self.stream(n, seed, given)))
-
-    def go_on(self, prompt: str, n: int, seed: int = 0, draw: Draw | None = None, warn: Any = _silent) -> Iterator[Tensor]:
-        """Pieces of n samples that begin with a prompt. Raises GenctlError (power, prompt-token, prompt-length)."""
-        if not isinstance(self.model, Impute) or self.spec.media != "text":
-            raise GenctlError("power", f"family '{self.recipe.family}' cannot go on from a prompt")
-        tokens = letters.encode(prompt, self.spec)
-        longest = self.spec.size - 1
-        if len(tokens) > longest:
-            if getattr(draw or self.recipe.sample, "strict", False):
-                what = f"the prompt has {len(tokens)} symbols, the model goes on from {longest} at most"
-                raise GenctlError("prompt-length", what, "a shorter prompt, or sample.strict=false")
-            warn(
-                f"warning[prompt-length]: the prompt has {len(tokens)} symbols, the model sees {longest + 1}: only the last {longest} are used"
-            )
-            tokens = tokens[-longest:]
-        row, seen = torch.zeros(self.spec.size, dtype=torch.long), torch.zeros(self.spec.size, dtype=torch.bool)
-        row[: len(tokens)], seen[: len(tokens)] = tokens, True
-        shape = (-1, *self.spec.shape)
-
-        def drawn(m: int, how: Draw, given: Given | None) -> Tensor:
-            batch = Batch(
-                x=row.expand(m, -1).reshape(shape).to(self.model.device), mask=seen.expand(m, -1).reshape(shape).to(self.model.device)
-            )
-            return self.model.impute(batch, how)  # type: ignore[operator, no-any-return]
-
-        return sampling.chunks(self.model, n, draw or self.recipe.sample, seed, None, drawn)
 
     def guessed(
         self,
@@ -102,7 +84,7 @@ class Sampler:
         seed: int,
         given: Mapping[str, Tensor] | None = None,
         draw: Draw | None = None,
-        prompt: str = "",
+        prompt: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Pieces of n samples drawn by the guesses of a quicker model, as likely as without. Raises GenctlError (power, usage, prompt-token)."""
         how: Any = (draw or self.recipe.sample).model_copy(update={"chunk": 1})
@@ -113,26 +95,26 @@ class Sampler:
             raise GenctlError("usage", "--draft: that model has another vocabulary", "a draft trained on the same data")
         if missing := set(draft.model.conditions) - set(self.model.conditions):
             raise GenctlError("usage", f"--draft: that model is conditional on '{min(missing)}', this one is not", "another draft")
-        if prompt and self.spec.media != "text":
-            raise GenctlError("power", f"family '{self.recipe.family}' cannot go on from a prompt")
         length = how.length or self.spec.size
         for one in (self, draft):
-            model: Any = one.model
-            room = model.window(length) if hasattr(model, "window") else one.spec.size
-            if room < length:
+            if (room := one.window(length)) < length:
                 raise GenctlError(
                     "usage", f"{length} symbols are more than family '{one.recipe.family}' reads at once, {room}", f"length={room}"
                 )
-        front = letters.encode(prompt, self.spec)[None] if prompt else None
 
         def drawn(m: int, how: Any, given: Given | None) -> Tensor:
-            start = None if front is None else front.to(self.model.device)
+            start = None if prompt is None else prompt[None].to(self.model.device)
             model, quick = cast(Causal, self.model), cast(Causal, draft.model)
             x = speculative.rows(model, quick, m, length, how, guesses, end=self.spec.end, given=given, prompt=start)
             return x.view(m, *self.spec.shape) if length == self.spec.size else x
 
         draft.model.eval()
-        return sampling.chunks(self.model, n, how, seed, self.given(n, given), drawn)
+        return sampling.chunks(self.family, n, how, seed, self.given(n, given), drawn)
+
+    def window(self, length: int) -> int:
+        """How many symbols the model reads at once when rows of `length` are drawn."""
+        model: Any = self.model
+        return int(model.window(length)) if hasattr(model, "window") else self.spec.size
 
     def given(self, n: int, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """What to condition on, for n samples: as asked, and class labels in turn where the model needs one that was not."""
@@ -153,6 +135,14 @@ class Sampler:
                 )
         return out
 
+    def text(self, row: Tensor, draw: Draw | None = None, behind: int = 0) -> str:
+        """What a row of symbols says, as far as it was asked for; the first `behind` symbols are a prompt."""
+        how = draw or self.recipe.sample
+        if not isinstance(how, decoding.Draw):
+            return letters.decode(row, self.spec)
+        row, asked = row.flatten(), rule(how, self.spec)
+        return letters.shown(row[: behind + asked.count(row[behind:])] if asked else row, self.spec, behind, how.stop)
+
     def label(self, value: str) -> dict[str, Tensor]:
         """--label as `given`: a class number or name."""
         spec = self.spec.given.get("label")
@@ -166,20 +156,6 @@ class Sampler:
                 f"--label {safe_text(value)}: expected 0 to {spec.vocab - 1}" + (f" or one of {', '.join(names[:20])}" if names else ""),
             )
         return {"label": torch.tensor([index])}
-
-    def told(self, prompt: str) -> dict[str, Tensor] | None:
-        """A prompt as `given`, for a model that is conditional on a text; None for any other. Raises GenctlError (prompt-token, -length)."""
-        name = next((k for k in self.model.conditions if self.spec.given[k].media == "text"), None)
-        if name is None:
-            return None
-        spec = self.spec.given[name]
-        text = letters.encode(prompt, spec)
-        room = spec.size - (spec.end is not None)
-        if len(text) > room:
-            raise GenctlError("prompt-length", f"the prompt has {len(text)} symbols, this model reads {room}", "a shorter prompt")
-        row = torch.full((1, spec.size), spec.end or 0)
-        row[0, : len(text)] = text
-        return {name: row.view(1, *spec.shape)}
 
     def note(self, seed: int) -> dict[str, Any]:
         """What every generated file says of itself."""
@@ -224,34 +200,33 @@ def default_out(ckpt: Path, sampler: Sampler, seed: int, what: str = "") -> Path
 
 
 def sample_to_files(
-    sampler: Sampler,
-    n: int,
-    out: Path,
-    seed: int = 0,
-    given: Mapping[str, Tensor] | None = None,
-    draw: Draw | None = None,
-    prompt: str | None = None,
-    say: Any = _silent,
-    draft: tuple[Sampler, int] | None = None,
+    sampler: Sampler, pieces: Iterator[Tensor], n: int, out: Path, seed: int, text: Callable[[int, Tensor], str]
 ) -> list[Path]:
     """Streams n samples into a folder and returns the files, the one to look at first; the last is samples.json.
 
-    `out` ending in .npz writes one compressed array instead. draft: a quicker model, and how many symbols it guesses at a time. Raises GenctlError (out-exists, out-unwritable).
+    `out` ending in .npz writes one compressed array instead. text: what sample i says, for models of text. Raises GenctlError
+    (out-exists, out-unwritable).
     """
     note = sampler.note(seed)
-    if draft is not None:
-        pieces = sampler.guessed(*draft, n, seed, given, draw, prompt or "")
-    else:
-        pieces = sampler.stream(n, seed, given, draw) if prompt is None else sampler.go_on(prompt, n, seed, draw, say)
+    if out.suffix != ".npz":
+        vacant(out)
+    pieces = itertools.chain([next(pieces)], pieces)  # what cannot be drawn leaves no files
     if out.suffix == ".npz":
         with writable(out):
             return [npz(out, note, x=torch.cat(list(pieces)))]
 
     def files(folder: Path) -> list[Path]:
-        target = writer(sampler.spec).open_writer(folder, sampler.spec, note)
+        target: Any = writer(sampler.spec).open_writer(folder, sampler.spec, note)
+        done = 0
         for piece in pieces:
-            target.add(piece)
-        return target.close()
+            if sampler.spec.media == "text":
+                for i, row in enumerate(piece, done):
+                    target.write(text(i, row))
+            else:
+                target.add(piece)
+            done += len(piece)
+        paths: list[Path] = target.close()
+        return paths
 
     return fill(out, {**note, "n": n}, files)
 
@@ -265,14 +240,20 @@ def writable(out: Path) -> Iterator[None]:
         raise GenctlError("out-unwritable", f"{safe_text(out)} cannot be written: {safe_text(e.strerror)}", "give another --out") from None
 
 
+def vacant(out: Path) -> None:
+    """Raises GenctlError (out-exists, out-unwritable) for what holds other things than samples."""
+    with writable(out):
+        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / LISTING).exists())):
+            raise GenctlError("out-exists", f"{safe_text(out)} is a file, or holds other things than samples", "give another --out")
+
+
 def fill(out: Path, note: dict[str, Any], files: Callable[[Path], list[Path]]) -> list[Path]:
     """Calls `files` on an empty folder and lists what it wrote, the file to look at first in front; the last is samples.json.
 
     Files of an earlier call are replaced; a folder with anything else is left alone. Raises GenctlError (out-exists, out-unwritable).
     """
+    vacant(out)
     with writable(out):
-        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / LISTING).exists())):
-            raise GenctlError("out-exists", f"{safe_text(out)} is a file, or holds other things than samples", "give another --out")
         out.mkdir(parents=True, exist_ok=True)
         for old in _listed(out):
             old.unlink(missing_ok=True)

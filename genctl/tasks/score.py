@@ -1,6 +1,7 @@
 """score: how strange each example is to a model, and how well that tells normal from abnormal."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor
 from genctl import powers
 from genctl.contract import Batch, Spec
 from genctl.errors import GenctlError, safe_text
-from genctl.tasks import examples
+from genctl.maths import decoding, noise
+from genctl.media import text as letters
+from genctl.tasks import examples, prompts
 from genctl.tasks.examples import Where
 from genctl.tasks.sample import Sampler, fill
 
@@ -29,12 +32,51 @@ def strangeness(sampler: Sampler, batch: Batch, by: str, seed: int) -> Tensor:
     return (x - batch.x).float().square().flatten(1).mean(1)
 
 
+def by_line(sampler: Sampler, path: Path, seed: int, out: Path) -> dict[str, Any]:
+    """Every line of a text file with its nats and what they are a symbol and a byte, in scores.csv; the least likely text a byte is named.
+
+    A line ends with the end symbol where the data has one. Raises GenctlError (power, prompt-token, no-input, data-..., out-...).
+    """
+    model: Any = sampler.model
+    if "causal" not in powers.of(type(model)):
+        raise GenctlError("power", f"family '{sampler.recipe.family}' does not read text symbol by symbol", "genctl list powers")
+    if model.conditions:
+        raise GenctlError("power", f"this model is conditional on '{model.conditions[0]}', which lines do not have", "--data")
+    lines, end = prompts.read(path), sampler.spec.end
+    rows: list[Any] = []
+    model.eval()
+    for k, line in enumerate(lines):
+        row = letters.encode(line, sampler.spec)
+        row = torch.cat([row, torch.tensor([end])]) if end is not None else row
+        if not len(row):
+            continue
+        with torch.no_grad(), noise.stream(seed, "score", k):
+            nats = float(decoding.nats(model, row.to(model.device), sampler.window(len(row))).sum())
+        size = len(line.encode()) + (end is not None)
+        rows.append([k + 1, nats, len(row), nats / len(row), math.exp(min(nats / len(row), 700)), nats / size / math.log(2), line])
+
+    def files(folder: Path) -> list[Path]:
+        with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["line", "nats", "symbols", "nats_per_symbol", "perplexity", "bits_per_byte", "text"])
+            table.writerows([k, f"{nats:.6g}", n, *(f"{v:.6g}" for v in rest), text] for k, nats, n, *rest, text in rows)
+        return [folder / "scores.csv"]
+
+    paths = fill(out, {**sampler.note(seed), "n": len(rows)}, files)
+    total, count = sum(r[1] for r in rows), sum(r[2] for r in rows)
+    said = {"n": len(rows), "symbols": count, "nats_per_symbol": total / count, "perplexity": math.exp(min(total / count, 700))}
+    strange = [r[0] for r in sorted(rows, key=lambda r: -r[5])[:5]]
+    return {**said, "strangest_lines": strange, "out": str(out), "files": [str(p) for p in paths]}
+
+
 def score(sampler: Sampler, where: Where, by: str | None, normal: list[str], out: Path) -> dict[str, Any]:
     """Scores in scores.csv, the stranger the higher; and the area under the ROC curve where labels say what is normal.
 
-    `normal`: classes by name or number; empty: those the model was trained on alone (`data.only`), where it was.
+    A text file is scored line by line. `normal`: classes by name or number; empty: those the model was trained on alone (`data.only`), where it was.
     Raises GenctlError (power, usage, no-input, data-..., out-...).
     """
+    if where.input and where.input.suffix == ".txt" and sampler.spec.media == "text" and by is None:
+        return by_line(sampler, where.input, where.seed, out)
     able = [k for k, needs in NEEDS.items() if set(needs) <= set(powers.of(type(sampler.model)))]
     if by is not None and by not in NEEDS:
         raise GenctlError("usage", f"--by {safe_text(by)}: expected one of {', '.join(NEEDS)}")

@@ -13,12 +13,12 @@ from torch import nn
 
 from genctl import catalog, checkpoint, config, device, durable, recipe
 from genctl.config import Tree
-from genctl.contract import Model
+from genctl.contract import Model, Spec
 from genctl.data import Dataset, told
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
 from genctl.recipe import Recipe
-from genctl.tasks.adopt import adopt
+from genctl.tasks.adopt import adopt, spec_of
 from genctl.training import distributed
 from genctl.training.distributed import World
 from genctl.training.run import Run, rewind, write_recipe
@@ -73,12 +73,24 @@ def _part(path: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return plan.family, plan.plain()["model"], spec.to_json()
 
 
+def _plan(request: Request) -> tuple[Recipe, Tree]:
+    """The recipe with its parts written out; text is read in the symbols of what it starts from."""
+    assert request.recipe
+    plan, tree = recipe.read(request.recipe, request.overrides)
+    plan = recipe.fill(plan, _part)
+    known = [Spec.from_json(part.spec) for part in recipe.parts(plan.model).values() if part.spec]
+    if plan.train.init_from and not getattr(plan.data, "tokenizer", None):
+        known.append(spec_of(Path(plan.train.init_from)))
+    for spec in known:
+        plan = replace(plan, data=told(plan.data, spec))
+    return plan, tree
+
+
 def dry_run(request: Request) -> dict[str, Any]:
     """Resolves everything that training would, without writing: the recipe as YAML, parameters, memory."""
     if not request.recipe:
         raise GenctlError("usage", "--dry-run needs a recipe")
-    plan, tree = recipe.read(request.recipe, request.overrides)
-    plan = recipe.fill(plan, _part)
+    plan, tree = _plan(request)
     place = device.resolve(request.device, plan.train.precision)
     dataset = open_data(plan)
     model = fresh_model(plan, dataset, plan.train.seed)
@@ -126,7 +138,7 @@ def _place(plan: Recipe, request: Request, report: Report) -> tuple[device.Place
 
 def _start(request: Request, report: Report, signals: Signals) -> dict[str, Any]:
     assert request.recipe
-    plan = recipe.fill(recipe.read(request.recipe, request.overrides)[0], _part)
+    plan, _ = _plan(request)
     place, world = _place(plan, request, report)
     name = Path(request.recipe).stem
     path = request.out or Path(world.text(str(runs_home() / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")))

@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from genctl.contract import Player, Progress
 from genctl.recipe import Train
 
+COOL = 0.2  # the share of a wsd schedule in which the rate falls
+
 
 def rate(train: Train, at: Progress) -> float:
-    """The factor on the learning rate at a step: linear warm-up, then none, linear or cosine decay to `final_lr`."""
+    """The factor on the learning rate at a step: linear warm-up, then a decay to `final_lr` or none."""
     if at.step < train.warmup:
         return (at.step + 1) / (train.warmup + 1)
     if train.decay == "none":
         return 1.0
     t = (at.step - train.warmup) / max(1, at.total - train.warmup)
-    falling = 1 - t if train.decay == "linear" else (1 + math.cos(math.pi * t)) / 2
+    falling = {"linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2, "wsd": min(1.0, (1 - t) / COOL)}[train.decay]
     return train.final_lr + (1 - train.final_lr) * falling
 
 

@@ -18,7 +18,7 @@ from genctl.errors import GenctlError, Stopped, safe_text
 from genctl.maths import noise, sampling
 from genctl.media import writer
 from genctl.recipe import Recipe
-from genctl.training import loop, lora, optim, order
+from genctl.training import loop, lora, optim, order, recompute
 from genctl.training.distributed import World
 from genctl.training.ema import EMA
 from genctl.training.journal import Journal
@@ -58,6 +58,8 @@ class Trainer:
             raise GenctlError("config", f"train.batch {self.train.batch} does not divide over {self.world.size} ranks")
         lora.prepare(model, self.train)
         self.model = model.to(place.device).train()
+        if self.train.recompute:
+            recompute.units(self.model)
         self.names = {id(p): k for k, p in self.model.named_parameters()}
         self.ema = EMA(self.model, self.train.ema) if self.train.ema else None
         self.every = self.train.save_every or max(1, self.train.steps // 10)

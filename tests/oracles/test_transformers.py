@@ -18,6 +18,7 @@ from genctl.families.autoregressive.gpt import GPT
 from genctl.tasks import huggingface, move
 from genctl.tasks.sample import Sampler
 from tests.battery import build, plan
+from tests.foreign import following
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 
@@ -98,7 +99,7 @@ def test_theirs_in_and_out_again(name, shard, hf, tmp_path):
     assert type(back) is type(theirs)
     assert (read(back, 5, x) - wanted).abs().max() < 1e-5
     sampler = Sampler.load(tmp_path / "m.safetensors")
-    drawn = torch.cat(list(sampler.go_on("9 8 7 ", 1, draw=sampler.draw(["temperature=0", "length=53"]))))
+    drawn = following(sampler, "9 8 7 ", ["temperature=0", "length=53"])
     said = theirs.generate(torch.tensor([[5, 9, 8, 7]]), max_new_tokens=50, do_sample=False)
     assert drawn.tolist() == said[:, 1:].tolist()
 
@@ -135,6 +136,6 @@ def test_ours_out(name, hf, tmp_path):
     ids = tokenizer(prompt, return_tensors="pt").input_ids
     assert tokenizer.decode(ids[0, 1:]) == prompt
     sampler = Sampler.load(tmp_path / "m.safetensors")
-    drawn = torch.cat(list(sampler.go_on(prompt, 1, draw=sampler.draw(["temperature=0", f"length={len(prompt) + 45}"]))))
+    drawn = following(sampler, prompt, ["temperature=0", f"length={len(prompt) + 45}"])
     said = theirs.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=45, do_sample=False)
     assert drawn.tolist() == said[:, 1:].tolist()

@@ -1,4 +1,4 @@
-"""Rows of symbols, each predicted from those before it: all that such families have in common but the network.
+"""Rows of symbols, each predicted from those before it by a network: all that such families have in common but that.
 
 A learned vector stands before the first symbol, or the vector of the symbol `begin`: then the logits of x_1 .. x_T are those that a model
 without such a vector, as GPT-2 and Llama are, gives when it reads begin, x_1 .. x_{T-1}. What stands beside x and is named in
@@ -14,8 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Progress, Spec
+from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError, safe_text
+from genctl.families.autoregressive._ordered import Ordered
 from genctl.maths import decoding, entropy
 from genctl.nets.embed import Reader
 from genctl.powers import State
@@ -38,17 +39,15 @@ class NextConfig(Settings):
     """Weight, in training, of the square of log Z of the logits, which keeps them from drifting (1e-4 in PaLM)."""
 
 
-class Next(Family):
-    """p(x) = prod_t p(x_t | x_1 .. x_{t-1}). A family sets `net`, with `forward` over whole rows of vectors and `extend` on from a state."""
+class Next(Ordered):
+    """By a network: a family sets `net`, with `forward` over whole rows of vectors and `extend` on from a state."""
 
-    kinds = frozenset({"tokens"})
-    log_prob_is = "exact"
-    Draw = decoding.Draw
     net: Any
 
     def __init__(self, config: Any, spec: Spec, width: int, front: Sequence[str] | None = None) -> None:
         """width: of the vectors that the network reads and of those that it answers with. front: names in front; None: those configured."""
         super().__init__(config, spec)
+        self.width = width
         names = config.conditions if front is None else front
         for name in names:
             if name not in spec.given:
@@ -69,10 +68,6 @@ class Next(Family):
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
 
-    def window(self, length: int) -> int:
-        """The longest row that is read as one when `length` symbols are drawn."""
-        return self.spec.size
-
     # --- the network ---
 
     def front(self, n: int, given: Given | None) -> Tensor:
@@ -86,10 +81,10 @@ class Next(Family):
         """(..., V) logits of the symbol behind each vector."""
         return F.linear(h, self.embed.weight if self.head is None else self.head.weight)
 
-    def hidden(self, x: Tensor, given: Given | None) -> Tensor:
-        """(B, T, width): what each symbol of x (B, T) is scored from, given those before it."""
-        front = self.front(len(x), given)
-        h = self.net(torch.cat([front, self.embed(x[:, :-1])], 1))
+    def hidden(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> Tensor:
+        """(B, T, width): what each symbol of x (B, T) is scored from, given those before it that are `seen` (B, T)."""
+        front, e = self.front(len(x), given), self.embed(x[:, :-1])
+        h = self.net(torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1))
         return h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h
 
     def logits(self, x: Tensor, given: Given | None) -> Tensor:
@@ -97,11 +92,20 @@ class Next(Family):
         return self.score(self.hidden(x, given))
 
     def nats(self, batch: Batch) -> Tensor:
-        """(B, T) -log p of each symbol, 0 beyond the end."""
         x = batch.x.flatten(1)
         nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
         mask = decoding.live(x, self.spec.end)
         return nats if mask is None else nats * mask
+
+    def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
+        """What is known behind each symbol; at an end and at the last place, what was known before it."""
+        x = batch.x.flatten(1)
+        before = self.hidden(x, batch.given, seen)
+        behind = torch.cat([before[:, 1:], before[:, -1:]], 1)
+        return behind if self.spec.end is None else torch.where((x == self.spec.end)[..., None], before, behind)
+
+    def idle(self) -> list[nn.Parameter]:
+        return [] if self.head is None else list(self.head.parameters())
 
     # --- the contract ---
 
@@ -120,30 +124,6 @@ class Next(Family):
         if live is None and not any(extra):
             return Loss(F.cross_entropy(logits, y), weight=count)
         return Loss(entropy.nats(logits, y, *extra) @ share, weight=count)
-
-    def sample(self, n: int, draw: decoding.Draw, given: Given | None = None) -> Tensor:
-        return self.draw(n, draw, given, None)
-
-    # --- powers ---
-
-    def log_prob(self, batch: Batch) -> Tensor:
-        return -self.nats(batch).sum(1)
-
-    def impute(self, batch: Batch, draw: decoding.Draw) -> Tensor:
-        """Goes on from an observed beginning, the same number of symbols in every row."""
-        x = batch.x.flatten(1)
-        seen = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else batch.mask.flatten(1)
-        count = int(seen[0].sum())
-        if not bool(seen[:, :count].all()) or bool(seen[:, count:].any()):
-            raise GenctlError("power", "this family goes on from an observed beginning; this mask is another, or not the same in every row")
-        return self.draw(len(x), draw, batch.given, x[:, :count])
-
-    def draw(self, n: int, draw: decoding.Draw, given: Given | None, prompt: Tensor | None) -> Tensor:
-        """(n, *shape), or (n, draw.length) where another length is asked of a row."""
-        size = self.spec.size
-        length = draw.length if draw.length and len(self.spec.shape) == 1 else size
-        x = decoding.rows(self, n, length, draw, window=self.window(length), end=self.spec.end, given=given, prompt=prompt)
-        return x if length != size else x.view(n, *self.spec.shape)
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
         h, state = self.net.extend(self.front(n, given), None)

@@ -76,7 +76,11 @@ class Pixels(Family):
         return Loss(self.nats(batch).mean())
 
     def sample(self, n: int, draw: decoding.Draw, given: Given | None = None) -> Tensor:
-        return decoding.picture(decoding.rows(self, n, self.spec.size, draw, window=self.spec.size + 1, given=given), self.spec)
+        return self.draw(n, draw, given, None, None)
+
+    def draw(self, n: int, draw: decoding.Draw, given: Given | None, x: Tensor | None, seen: Tensor | None) -> Tensor:
+        size = self.spec.size
+        return decoding.picture(decoding.rows(self, n, size, draw, window=size + 1, given=given, prompt=x, seen=seen), self.spec)
 
     # --- powers ---
 
@@ -87,7 +91,7 @@ class Pixels(Family):
         """Pixel after pixel: what was observed is kept, the rest drawn given what stands before it alone."""
         x = decoding.symbols(batch.x, self.spec)
         seen = torch.ones_like(x, dtype=torch.bool) if batch.mask is None else decoding.in_order(batch.mask, self.spec)
-        return decoding.picture(decoding.forced(self, x, seen, draw, batch.given), self.spec)
+        return self.draw(len(x), draw, batch.given, x, seen)
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
         params, kept = self.first_pixel(n, self.labels(given))

@@ -2,12 +2,15 @@
 
 x = f(z), z ~ N(0, I): log p(x) = log N(z; 0, I) + log |det dz/dx|. A flow states `to_noise` and `from_noise`; the rest is here.
 Pictures are dequantised and mapped to the line by a logit (Dinh et al. 2017, https://arxiv.org/abs/1605.08803, section 4.1): their
-density is one of numbers in [0, 1], level and noise. A one-hot of a table is dequantised as it is, by uniform noise on its entries; the
+density is one of numbers in [0, 1], level and noise. Where most pixels are of one grey, a logit leaves them far from normal, which
+no affine layer mends; their own distribution function makes them normal one by one (Chen and Gopinath 2000,
+https://proceedings.neurips.cc/paper/2000/hash/3c947bc2f7ff007b86a9428b74654de5-Abstract.html). A one-hot of a table is dequantised as it is, by uniform noise on its entries; the
 largest says the category (Hoogeboom et al. 2021, https://arxiv.org/abs/2102.05379, with a fixed noise), so its density is a bound.
 """
 
 import math
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +29,10 @@ LOG2PI = math.log(2 * math.pi)
 class FlowConfig(Settings):
     """The keys that every flow takes."""
 
+    squash: Literal["logit", "equal"] = "logit"
+    """How pixels get to the line: by a logit, or equalised by the greys of the first batch and then by the normal quantile."""
     margin: float = Field(0.05, gt=0, lt=0.5)
-    """Pixels are squeezed into [margin, 1 - margin] before the logit."""
+    """What is in [0, 1] is squeezed into [margin, 1 - margin] before the logit or the quantile."""
     conditional: bool = False
     """The density given the class label."""
 
@@ -50,6 +55,8 @@ class Flow(Family):
         self.register_buffer("shift", torch.zeros(spec.size))  # mean and scale of the data, from the first batch
         self.register_buffer("scale", torch.ones(spec.size))
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
+        if config.squash == "equal" and spec.levels:  # the distribution function of pixels at the bounds between levels
+            self.register_buffer("cdf", torch.linspace(0, 1, spec.levels + 1))
         self.code = Spec(shape=(spec.size,))
         self.discrete = spec.levels > 0 or max(spec.blocks, default=1) > 1
         if self.discrete:
@@ -77,15 +84,35 @@ class Flow(Family):
         """y (B, D) on the line, and log |det dy/dx| (B,): a logit of x in [0, 1], or x itself."""
         if not self.spec.levels:
             return x, 0.0
+        added: Tensor | float = 0.0
+        if self.config.squash == "equal":
+            x, added = self.equal(x)
         p = self.config.margin + (1 - 2 * self.config.margin) * x
+        added = added + self.spec.size * math.log(1 - 2 * self.config.margin)
+        if self.config.squash == "equal":
+            y = torch.special.ndtri(p)
+            return y, added + 0.5 * (y.square() + LOG2PI).sum(1)
         up, down = torch.log(p), torch.log1p(-p)
-        return up - down, (math.log(1 - 2 * self.config.margin) - up - down).sum(1)
+        return up - down, added - (up + down).sum(1)
 
     def off_line(self, y: Tensor) -> Tensor:
         """x (B, D) of y; pictures fall back on their grey levels, one-hots on their largest entry."""
         if not self.spec.levels:
             return blocks.snap(y, self.spec.blocks)
-        return self.grey((torch.sigmoid(y) - self.config.margin) / (1 - 2 * self.config.margin))
+        equal = self.config.squash == "equal"
+        u = ((torch.special.ndtr(y) if equal else torch.sigmoid(y)) - self.config.margin) / (1 - 2 * self.config.margin)
+        return self.grey(self.unequal(u) if equal else u)
+
+    def equal(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers in [0, 1] through their distribution function, and its log-determinant (B,)."""
+        k = (x * self.spec.levels).long().clamp(0, self.spec.levels - 1)
+        share = self.cdf[k + 1] - self.cdf[k]
+        return self.cdf[k] + share * (x * self.spec.levels - k), (share * self.spec.levels).log().sum(1)
+
+    def unequal(self, u: Tensor) -> Tensor:
+        """Its inverse."""
+        k = (torch.searchsorted(self.cdf, u.contiguous(), right=True) - 1).clamp(0, self.spec.levels - 1)
+        return (k + ((u - self.cdf[k]) / (self.cdf[k + 1] - self.cdf[k])).clamp(0, 1 - 1e-6)) / self.spec.levels
 
     def grey(self, x: Tensor) -> Tensor:
         """The grey levels that numbers in [0, 1] stand for."""
@@ -144,6 +171,10 @@ class Flow(Family):
     def standardise(self, batch: Batch, at: Progress) -> Batch:
         """At the first step: mean and scale of the first batch, unless weights brought them along."""
         if at.step == 0 and not self.ready:
+            if self.spec.levels and self.config.squash == "equal":
+                greys = (batch.x * (self.spec.levels - 1)).round().long().flatten()
+                count = ranks.total(torch.bincount(greys, minlength=self.spec.levels).float()) + 1  # none is impossible
+                self.cdf[1:] = (count.double().cumsum(0) / count.sum().double()).float()
             y = self.line(self.fed(batch))[0]
             n, total = ranks.total(torch.stack([torch.ones_like(y).sum(0), y.sum(0)]))
             self.shift.copy_(total / n)

@@ -42,7 +42,7 @@ class Seq2Seq(Next):
         inner: int = Field(0, ge=0, le=1_000_000)
         """Units between the two layers of a block; 0: four times the width, 8/3 for swiglu."""
         dropout: float = Field(0.1, ge=0, lt=1)
-        """Of the embeddings, of attention and of what each part of a block adds; of what each recurrent layer reads."""
+        """Of the embeddings and of what each part of a block adds (Vaswani et al., section 5.4); of what each recurrent layer reads."""
         smoothing: float = Field(0.1, ge=0, lt=1)
         """The share of each target that is spread over all symbols, in training alone: a held-out loss is in nats."""
         positions: Literal["rotary", "learned"] = "rotary"

@@ -1,0 +1,121 @@
+"""Prompts: texts that samples go on from, one or a file of them, or that they are conditional on; and text that is shown as it comes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genctl.contract import Batch, Draw, Given
+from genctl.errors import GenctlError, safe_text
+from genctl.maths import decoding, noise, sampling
+from genctl.media import text as letters
+from genctl.nets.symbols import rule
+from genctl.powers import Causal, Impute
+from genctl.tasks.sample import Sampler
+
+MAX_BYTES = 16 * 2**20
+
+Say = Callable[[str], None]
+
+
+def read(path: Path) -> list[str]:
+    """The lines of a file; empty ones are none. Raises GenctlError (no-input, permission, data-format, data-encoding, data-empty, limit)."""
+    shown = safe_text(path)
+    try:
+        if not path.is_file():
+            raise GenctlError("no-input" if not path.exists() else "data-format", f"{shown}: no such file, or not a regular one")
+        if path.stat().st_size > MAX_BYTES:
+            raise GenctlError("limit", f"{shown}: larger than {MAX_BYTES // 2**20} MB", "a part of it")
+        text = path.read_bytes().decode("utf-8-sig")
+    except PermissionError:
+        raise GenctlError("permission", f"{shown} may not be read") from None
+    except UnicodeDecodeError as e:
+        raise GenctlError("data-encoding", f"{shown}: byte 0x{e.object[e.start]:02x} at offset {e.start} is not UTF-8") from None
+    lines = [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise GenctlError("data-empty", f"{shown}: holds no prompt", "a prompt a line")
+    return lines
+
+
+def encoded(sampler: Sampler, prompts: Sequence[str], draw: Draw | None, warn: Say) -> list[Tensor]:
+    """Prompts as symbols, the last of them where the model cannot read all. Raises GenctlError (power, prompt-token, prompt-length)."""
+    if sampler.spec.media != "text":
+        raise GenctlError("power", f"family '{sampler.recipe.family}' cannot go on from a prompt")
+    longest, strict = sampler.spec.size - 1, getattr(draw or sampler.recipe.sample, "strict", False)
+    out, long = [], []
+    for i, prompt in enumerate(prompts):
+        tokens = letters.encode(prompt, sampler.spec)
+        if len(tokens) > longest:
+            long.append(f"{'the prompt' if len(prompts) == 1 else f'prompt {i + 1}'} has {len(tokens)} symbols")
+        out.append(tokens[-longest:] if longest else tokens[:0])
+    if long and strict:
+        raise GenctlError("prompt-length", f"{long[0]}, the model goes on from {longest} at most", "a shorter one, or sample.strict=false")
+    if long:
+        more = f", {len(long) - 1} more are as long" if long[1:] else ""
+        warn(f"warning[prompt-length]: {long[0]}, the model sees {longest + 1}: only the last {longest} are used{more}")
+    return out
+
+
+def go_on(sampler: Sampler, prompts: Sequence[Tensor], n: int, seed: int = 0, draw: Draw | None = None) -> Iterator[Tensor]:
+    """Pieces of n samples of each prompt in turn, which begin with it. Raises GenctlError (power)."""
+    if not isinstance(sampler.model, Impute):
+        raise GenctlError("power", f"family '{sampler.recipe.family}' cannot go on from a prompt")
+    shape, device = (-1, *sampler.spec.shape), sampler.family.device
+    count = torch.tensor([len(p) for p in prompts])
+    x = torch.zeros(len(prompts), sampler.spec.size, dtype=torch.long)
+    for row, prompt in zip(x, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    seen = torch.arange(sampler.spec.size) < count[:, None]
+
+    def drawn(m: int, how: Draw, given: Given | None) -> Tensor:
+        which = (given or {})["prompt"].cpu()
+        batch = Batch(x=x[which].reshape(shape).to(device), mask=seen[which].reshape(shape).to(device))
+        return sampler.model.impute(batch, how)  # type: ignore[operator, no-any-return]
+
+    which = {"prompt": torch.arange(len(prompts)).repeat_interleave(n)}
+    return sampling.chunks(sampler.family, n * len(prompts), draw or sampler.recipe.sample, seed, which, drawn)
+
+
+def told(sampler: Sampler, prompts: Sequence[str], n: int = 1) -> dict[str, Tensor] | None:
+    """Prompts, n times each, as `given` of a model that is conditional on a text; None for any other.
+
+    Raises GenctlError (prompt-token, prompt-length).
+    """
+    name = next((k for k in sampler.model.conditions if sampler.spec.given[k].media == "text"), None)
+    if name is None:
+        return None
+    spec = sampler.spec.given[name]
+    room = spec.size - (spec.end is not None)
+    rows = torch.full((len(prompts), spec.size), spec.end or 0)
+    for row, prompt in zip(rows, prompts, strict=True):
+        text = letters.encode(prompt, spec)
+        if len(text) > room:
+            raise GenctlError("prompt-length", f"the prompt has {len(text)} symbols, this model reads {room}", "a shorter prompt")
+        row[: len(text)] = text
+    return {name: rows.view(-1, *spec.shape).repeat_interleave(n, 0)}
+
+
+def live(
+    sampler: Sampler, say: Say, prompt: Tensor | None = None, seed: int = 0, given: Given | None = None, draw: Draw | None = None
+) -> Iterator[Tensor]:
+    """One piece of one sample, the one that is drawn with sample.chunk=1; its text is said as it comes. Raises GenctlError (power, usage)."""
+    model, spec, how = sampler.model, sampler.spec, draw or sampler.recipe.sample
+    if not isinstance(model, Causal) or not isinstance(how, decoding.Draw) or spec.media != "text":
+        raise GenctlError("power", f"family '{sampler.recipe.family}' does not write text symbol by symbol", "leave --stream out")
+    if how.beams > 1:
+        raise GenctlError("usage", "a beam search knows its text only at the end", "leave --stream out, or sample.beams=1")
+    length, asked, behind = how.length or spec.size, rule(how, spec), 0 if prompt is None else len(prompt)
+    beside = {k: v.to(model.device) for k, v in sampler.given(1, given).items()} or None
+    front = None if prompt is None else prompt[None].to(model.device)
+    row, said = torch.zeros(1, 0, dtype=torch.long), ""
+    model.eval()
+    with torch.no_grad(), noise.stream(seed, "sample", 0):
+        pieces = decoding.stream(model, 1, length, how, window=sampler.window(length), end=spec.end, given=beside, prompt=front, rule=asked)
+        for piece in pieces:
+            row = torch.cat([row, piece.cpu()], 1)
+            text = sampler.text(row[0], how, behind)
+            sure = text if row.shape[1] == length else letters.certain(text, how.stop)
+            say(sure[len(said) :])
+            said = max(said, sure, key=len)
+    yield row

@@ -1,0 +1,189 @@
+"""seq2seq: the battery, and its own truths: padding is not seen, nothing looks ahead, it learns to reverse, and beams find the likeliest."""
+
+import itertools
+
+import pytest
+import torch
+
+from genctl.contract import Batch, Progress, Spec
+from genctl.errors import GenctlError
+from genctl.families.translation import seq2seq
+from genctl.families.translation.seq2seq import Seq2Seq
+from genctl.maths import decoding
+from tests.battery import build, check_family, check_resume, fake, fit
+
+
+def spec(length=8, source=6, vocab=5, **more):
+    return Spec(shape=(length,), vocab=vocab, end=0, given={"source": Spec(shape=(source,), vocab=vocab, end=0, **more)})
+
+
+ROW = spec()
+SMALL = {"layers": 2, "heads": 2, "width": 16, "dropout": 0.0}
+LEARNED = {**SMALL, "positions": "learned", "norm": "rms", "activation": "swiglu", "qk_norm": False, "tied": False}
+LSTM = {**SMALL, "network": "lstm", "writer_layers": 1}
+WAYS = pytest.mark.parametrize("model", [SMALL, LEARNED, LSTM], ids=["transformer", "learned", "lstm"])
+
+
+@WAYS
+def test_battery(model):
+    check_family(Seq2Seq, model, ROW)
+
+
+def test_battery_of_two_vocabularies_without_ends():
+    check_family(Seq2Seq, SMALL, Spec(shape=(4,), vocab=5, given={"source": Spec(shape=(3,), vocab=7)}))
+
+
+@pytest.mark.parametrize("model", [SMALL, LSTM], ids=["transformer", "lstm"])
+@pytest.mark.parametrize("cut", [2, 5, 6], ids=["before", "on", "after an epoch boundary"])
+def test_resume_is_exact(model, cut, tmp_path):
+    check_resume(Seq2Seq, {**model, "dropout": 0.1}, ROW, tmp_path, cut=cut, steps=8, batch=8)
+
+
+@WAYS
+def test_the_probabilities_of_all_rows_sum_to_one(model):
+    net = build(Seq2Seq, model, spec(3, 4, 3)).eval()
+    rows = [r for r in itertools.product(range(3), repeat=3) if all(b == 0 for a, b in itertools.pairwise(r) if a == 0)]
+    source = torch.tensor([[2, 1, 0, 0]]).expand(len(rows), -1)
+    with torch.no_grad():
+        assert net.log_prob(Batch(x=torch.tensor(rows), given={"source": source})).exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@WAYS
+def test_padding_changes_nothing(model):
+    """A longer row of ends behind a source, or behind a target, and what it is read together with."""
+    net, batch = build(Seq2Seq, model, ROW).eval(), fake(ROW, 40)
+    wide = build(Seq2Seq, model, spec(12, 10)).eval()
+    wide.load_state_dict({k: v for k, v in net.state_dict().items() if "position" not in k}, strict=False)
+    for side in ("reader", "writer"):
+        if model is LEARNED:
+            getattr(wide.net, side).position.data[: len(getattr(net.net, side).position)] = getattr(net.net, side).position.data
+    longer = Batch(
+        x=torch.nn.functional.pad(batch.x, (0, 4)), given={"source": torch.nn.functional.pad(batch.given["source"], (0, 4), value=0)}
+    )
+    with torch.no_grad():
+        one = torch.cat([net.log_prob(Batch(x=x[None], given={"source": s[None]})) for x, s in zip(batch.x, batch.given["source"])])
+        fits = (batch.x == 0).any(1)  # a row without an end goes on in the longer one
+        for found in (net.log_prob(batch), wide.log_prob(longer)):
+            torch.testing.assert_close(found[fits], one[fits], atol=1e-4, rtol=1e-4)
+
+
+@WAYS
+def test_no_symbol_behind_the_end_of_a_source_is_seen(model):
+    net = build(Seq2Seq, model, ROW).eval()
+    source = torch.tensor([[2, 1, 0, 0, 0, 0], [2, 1, 0, 3, 4, 1]])
+    with torch.no_grad():
+        first, _ = net.start(2, {"source": source})
+    torch.testing.assert_close(first[0], first[1], atol=1e-6, rtol=1e-6)
+
+
+def test_rows_of_similar_length_together_are_the_whole_batch(monkeypatch):
+    net, batch = build(Seq2Seq, SMALL, ROW), fake(ROW, 50)
+    cut = net.loss(batch, Progress()).total
+    monkeypatch.setattr(seq2seq, "TOGETHER", 1000)
+    monkeypatch.setattr(net, "parts", lambda b: [(torch.arange(50), b.x, decoding.live(b.x, 0), b.given["source"])])
+    torch.testing.assert_close(net.loss(batch, Progress()).total, cut, atol=1e-5, rtol=1e-5)
+
+
+@WAYS
+def test_no_logit_looks_ahead(model):
+    """The gradient of what stands for symbol t reaches those before it only; that of the source reaches all."""
+    net = build(Seq2Seq, model, ROW)
+    h, source = torch.randn(1, 8, 16, requires_grad=True), torch.randn(1, 6, 16, requires_grad=True)
+    out = net.net(h, net.net.read(source, torch.ones(1, 6, dtype=torch.bool)))
+    for t in range(8):
+        grad, beside = torch.autograd.grad((out[0, t] * torch.arange(16.0)).sum(), (h, source), retain_graph=True)
+        assert (grad[0, t + 1 :] == 0).all()
+        assert (grad[0, : t + 1] != 0).any(-1).all()
+        assert (beside[0] != 0).any(-1).all()
+
+
+def test_a_held_out_loss_is_in_nats():
+    """Smoothing is of training alone: the untrained loss in eval mode is that of log_prob."""
+    net, batch = build(Seq2Seq, {**SMALL, "smoothing": 0.5}, ROW), fake(ROW, 20)
+    count = decoding.live(batch.x, 0).sum()
+    with torch.no_grad():
+        trained = net.loss(batch, Progress())
+        held = net.eval().loss(batch, Progress())
+        torch.testing.assert_close(held.total, -net.log_prob(batch).sum() / count)
+    assert held.weight == trained.weight == count
+    assert held.total != trained.total
+
+
+def test_one_matrix_where_there_is_one_vocabulary():
+    assert build(Seq2Seq, SMALL, ROW).embed_source is None
+    assert build(Seq2Seq, SMALL, spec(codec={"symbols": list("abcde")})).embed_source is not None
+    assert build(Seq2Seq, {**SMALL, "tied": False}, ROW).embed_source is not None
+
+
+@pytest.mark.parametrize("model", [{**SMALL, "layers": 1, "width": 32}, {**LSTM, "width": 48}], ids=["transformer", "lstm"])
+def test_it_learns_to_reverse_and_the_likeliest_row_is_the_reverse(model):
+    torch.manual_seed(0)
+    net = build(Seq2Seq, {**model, "smoothing": 0.0}, spec(6, 6, 8))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, betas=(0.9, 0.98))
+
+    def made(n, seed):
+        g = torch.Generator().manual_seed(seed)
+        source = torch.randint(1, 8, (n, 6), generator=g) * (torch.arange(6) < torch.randint(2, 6, (n, 1), generator=g))
+        size = (source != 0).sum(1, keepdim=True)
+        back = source.gather(1, (size - 1 - torch.arange(6)).clamp(min=0)) * (torch.arange(6) < size)
+        return Batch(x=back, given={"source": source})
+
+    for step in range(300):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * min(1, step / 30) * (1 - step / 300)
+        optimizer.zero_grad()
+        net.loss(made(64, step), Progress()).total.backward()
+        optimizer.step()
+    held = made(200, 10**6)
+    with torch.no_grad():
+        net.eval()
+        for beams in (1, 4):
+            found = net.sample(200, decoding.Draw(temperature=0, beams=beams), held.given)
+            assert (found == held.x).all(1).float().mean() > 0.95
+
+
+@WAYS
+def test_enough_beams_find_the_likeliest_row_of_all(model):
+    net = build(Seq2Seq, model, spec(3, 4, 4)).eval()
+    for p in net.parameters():
+        p.data *= 3
+    every = torch.tensor([r for r in itertools.product(range(4), repeat=3) if all(b == 0 for a, b in itertools.pairwise(r) if a == 0)])
+    source = torch.tensor([[1, 2, 3, 0], [3, 1, 0, 0]])
+    with torch.no_grad():
+        found = net.sample(2, decoding.Draw(beams=64), {"source": source})
+        for row, one in zip(found, source):
+            best = every[net.log_prob(Batch(x=every, given={"source": one.expand(len(every), -1)})).argmax()]
+            assert torch.equal(row, best)
+
+
+def test_a_step_changes_no_other_state():
+    net = build(Seq2Seq, SMALL, ROW).eval()
+    given = {"source": torch.tensor([[1, 2, 3, 0, 0, 0]])}
+    x = torch.tensor([[1, 2, 3, 4]])
+    with torch.no_grad():
+        _, root = net.step(x[:, :1], net.start(1, given)[1])
+        _, left = net.step(x[:, 1:2], root)
+        _, right = net.step(x[:, 2:3], root)
+        for second, state in ((2, left), (3, right)):
+            found = net.step(x[:, 3:], state)[0]
+            whole = net.step(torch.tensor([[1, second, 4]]), net.start(1, given)[1])[0]
+            torch.testing.assert_close(found[:, -1], whole[:, -1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [
+        ({"heads": 3, "width": 16}, ROW, "do not divide"),
+        (SMALL, Spec(shape=(8,), vocab=5, end=0), "'source' beside each x"),
+        (SMALL, Spec(shape=(8,), vocab=5, given={"source": Spec(shape=(3, 4, 4))}), "'source' beside each x"),
+    ],
+)
+def test_settings_that_fit_nothing_are_refused(model, data, said):
+    with pytest.raises(GenctlError, match=said):
+        build(Seq2Seq, model, data)
+
+
+def test_fit_reports_nats_per_symbol():
+    """The untrained loss is log V, smoothed or not."""
+    _, report = fit(Seq2Seq, SMALL, ROW, 1)
+    assert report.losses[0]["model/loss"] == pytest.approx(torch.tensor(5.0).log().item(), abs=0.05)
