@@ -16,7 +16,7 @@ from genctl.families.masked.bert import BERT
 from genctl.families.translation.seq2seq import Seq2Seq
 from genctl.maths import decoding
 from genctl.nets.relative import BUCKETS, bucket
-from genctl.tasks import huggingface, layouts, move
+from genctl.tasks import huggingface_out, layouts, move
 from tests import foreign
 from tests.battery import build, plan
 from tests.faults.tools import here
@@ -78,7 +78,7 @@ def test_bert_goes_out_and_comes_in_again(tmp_path):
     for i, p in enumerate(net.parameters()):
         torch.nn.init.normal_(p, std=0.3, generator=torch.Generator().manual_seed(i))
     (tmp_path / "out").mkdir()
-    huggingface.write(plan(BERT, settings), spec, checkpoint.weights(net), tmp_path / "out")
+    huggingface_out.write(plan(BERT, settings), spec, checkpoint.weights(net), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["mask_token"] == "[MASK]"
     _, back, _, found = imported(tmp_path / "out", tmp_path)
     assert (found.shape, found.end) == ((9,), 0)
@@ -109,7 +109,7 @@ def test_a_bert_without_its_tokenizer_is_refused(tmp_path):
 @pytest.mark.parametrize(("keys", "said"), [({}, "norms must be behind; .*mask must be a symbol"), ({"activation": "relu2"}, "activation")])
 def test_a_bert_that_no_layout_can_hold_is_refused(keys, said):
     with pytest.raises(GenctlError, match=said):
-        huggingface.layout_of(plan(BERT, {"mask": 1, **keys} if keys else {}), Spec(shape=(9,), vocab=7))
+        huggingface_out.layout_of(plan(BERT, {"mask": 1, **keys} if keys else {}), Spec(shape=(9,), vocab=7))
 
 
 # --- T5 ----------------------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_what_our_seq2seq_does_not_compute_is_refused(change, said, tmp_path):
 def test_a_seq2seq_of_other_arithmetic_is_refused():
     spec = Spec(shape=(9,), vocab=7, end=0, given={"source": Spec(shape=(9,), vocab=5, end=0)})
     with pytest.raises(GenctlError, match=r"positions must be relative.*one vocabulary"):
-        huggingface.layout_of(plan(Seq2Seq, {}), spec)
+        huggingface_out.layout_of(plan(Seq2Seq, {}), spec)
 
 
 def test_distances_are_numbered_as_t5_numbers_them():

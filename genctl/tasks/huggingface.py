@@ -1,4 +1,4 @@
-"""Folders of Hugging Face: config.json, weights as safetensors (one file, or shards under an index), tokenizer.json. Read and written.
+"""Folders of Hugging Face: config.json, weights as safetensors (one file, or shards under an index), tokenizer.json: how they are read.
 
 Nothing in such a folder is believed: names of shards stay inside it, every tensor must have the shape that the config asks for, and
 pickles are refused unread. Format: https://huggingface.co/docs/transformers/main_classes/model, https://huggingface.co/docs/tokenizers.
@@ -7,14 +7,12 @@ pickles are refused unread. Format: https://huggingface.co/docs/transformers/mai
 import contextlib
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -30,11 +28,9 @@ from genctl.tasks import layouts
 from genctl.tasks.layouts import Layout, Shape, Unlike
 
 CONFIG, TOKENIZER, WHOLE, INDEX = "config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
-TOLD = "tokenizer_config.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_JSON, MAX_TOKENIZER, MAX_SHARDS = 8 * 2**20, 64 * 2**20, 4096
 CONTEXT = 4096  # the longest context that is taken over unasked: what is kept of every symbol while drawing fills memory
-END = "<|end|>"
 PICKLES = re.compile(r"(pytorch_model.*|.*\.(pt|pth|ckpt|pkl|pickle))(\.index\.json)?|.*\.bin")
 
 
@@ -52,9 +48,6 @@ class Found:
 def is_folder(path: Path) -> bool:
     """Whether `path` is such a folder."""
     return (path / CONFIG).is_file()
-
-
-# --- reading -----------------------------------------------------------------------------------------------------------------
 
 
 def read(folder: Path, context: int = 0, vocab: int = 0) -> Found:
@@ -81,7 +74,7 @@ def _described(folder: Path, context: int, vocab: int) -> tuple[Layout, Recipe, 
     text, numbers = "", {}
     if (folder / TOKENIZER).is_file():
         text, tokenizer = read_object(folder / TOKENIZER, MAX_TOKENIZER)
-        numbers = _numbers(folder / TOKENIZER, tokenizer)
+        numbers = numbers_of(folder / TOKENIZER, tokenizer)
     else:
         notes.append("warning[tokenizer]: no tokenizer.json: prompts and samples are numbers of symbols")
     plan, whole = _understood(folder, layout, layouts.Config(tree, numbers), context)
@@ -148,7 +141,7 @@ def _drawing(layout: Layout, length: int) -> dict[str, Any]:
     return {"sample": {k: v for k, v in {"chunk": 1, "length": min(length, 256)}.items() if k in keys}}
 
 
-def _numbers(path: Path, tree: Mapping[str, Any]) -> dict[str, int]:
+def numbers_of(path: Path, tree: Mapping[str, Any]) -> dict[str, int]:
     """The symbols of a tokenizer.json by name. Raises GenctlError (ckpt-meta)."""
     try:
         table = tree["model"]["vocab"]
@@ -209,7 +202,7 @@ def _tensors(folder: Path, layout: Layout, plan: Recipe, whole: Spec, spec: Spec
     Raises GenctlError (ckpt-meta, ckpt-content).
     """
     places = layout.names(plan.model)
-    theirs, ours = (_shapes(folder / CONFIG, plan, s) for s in (whole, spec))
+    theirs, ours = (shapes(folder / CONFIG, plan, s) for s in (whole, spec))
     expected = {n: s for k, place in places.items() for n, s in place.shapes(theirs[k]).items()}
     found = {k: v for k, v in _named(layout, stored).items() if k in expected or not k.endswith(layout.STRAY)}
     checkpoint.match(folder, {k: v.shape for k, v in found.items()}, expected, CONFIG)
@@ -242,7 +235,7 @@ def _named(layout: Layout, stored: Mapping[str, Stored]) -> dict[str, Stored]:
     return out
 
 
-def _shapes(path: Path, plan: Recipe, spec: Spec) -> dict[str, Shape]:
+def shapes(path: Path, plan: Recipe, spec: Spec) -> dict[str, Shape]:
     """The shapes of a recipe's tensors; nothing is allocated. Raises GenctlError (ckpt-meta)."""
     try:
         with torch.device("meta"):
@@ -256,87 +249,3 @@ def _finite(folder: Path, name: str, value: Tensor) -> Tensor:
     if not torch.isfinite(value).all():
         raise bad("ckpt-content", folder, f"tensor '{safe_text(name, 60)}' holds values that are not finite")
     return value
-
-
-# --- writing -----------------------------------------------------------------------------------------------------------------
-
-
-def layout_of(plan: Recipe, spec: Spec) -> tuple[Layout, dict[str, Any]]:
-    """The layout that can hold a model, and its config.json. Raises GenctlError (power, config) with what stands against it."""
-    reasons: dict[str, list[str]] = {}
-    for name, layout in layouts.known().items():
-        if plan.family == layout.FAMILY:
-            try:
-                return layout, layout.write(plan.model, spec)
-            except Unlike as e:
-                reasons[name] = e.lines
-    if not reasons:
-        raise GenctlError("power", f"Hugging Face has no layout for family '{plan.family}' that genctl writes")
-    raise GenctlError(
-        "config",
-        [f"not expressible as {name}: {'; '.join(lines)}" for name, lines in reasons.items()],
-        "train with such settings: genctl inspect gpt-tiny-shakespeare-llama shows some",
-    )
-
-
-def renamed(layout: Layout, plan: Recipe, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors under their names. What the layout has and the model lacks (biases) is zero."""
-    full = dataclasses.replace(plan, model=plan.model.model_copy(update=layout.HAS))
-    sizes = _shapes(Path(CONFIG), full, spec)
-    out: dict[str, Tensor] = {}
-    for name, place in layout.names(full.model).items():
-        out |= place.theirs(tensors[name] if name in tensors else torch.zeros(sizes[name]))
-    return out
-
-
-def write(plan: Recipe, spec: Spec, tensors: Mapping[str, Tensor], folder: Path) -> list[Path]:
-    """Writes a folder that `from_pretrained` reads, into an empty one. Raises GenctlError (power, config) before anything is written."""
-    layout, told = layout_of(plan, spec)
-    save(renamed(layout, plan, spec, tensors), folder / WHOLE)
-    paths = [folder / WHOLE]
-    for name, tree in {CONFIG: {**told, "dtype": "float32"}, **_tokenizers(layout, plan, spec)}.items():
-        (folder / name).write_text(
-            tree if isinstance(tree, str) else json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        paths.append(folder / name)
-    return paths
-
-
-def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """A safetensors file as Hugging Face writes them; the library's own is for its owner's eyes alone."""
-    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-
-
-def _tokenizers(layout: Layout, plan: Recipe, spec: Spec) -> dict[str, Any]:
-    """tokenizer.json and tokenizer_config.json by name: the model's own, or one of its characters; nothing where there is neither."""
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": spec.size}
-    if "tokenizer" in spec.codec:
-        text = str(spec.codec["tokenizer"])
-        piece = {i: p for p, i in _numbers(Path(TOKENIZER), json.loads(text)).items()}
-        return {TOKENIZER: text, TOLD: told | {k: piece[i] for k, i in layout.special(plan.model, spec).items() if i in piece}}
-    known = [END if i == spec.end and not s else s for i, s in enumerate(spec.codec.get("symbols", []))]
-    if known and all(len(s) == 1 or s == END for s in known):  # none is special: a newline before a text is still a newline within it
-        return {TOKENIZER: _characters(known, *layout.frame(plan.model, spec)), TOLD: told}
-    return {}
-
-
-def _characters(known: list[str], before: int | None, behind: int | None) -> dict[str, Any]:
-    """The tokenizer.json of a vocabulary of characters, with the symbols that stand before and behind a text."""
-    around = {known[i]: {"id": known[i], "ids": [i], "tokens": [known[i]]} for i in (before, behind) if i is not None}
-    first, last = ([] if i is None else [{"SpecialToken": {"id": known[i], "type_id": 0}}] for i in (before, behind))
-    single = [*first, {"Sequence": {"id": "A", "type_id": 0}}, *last]
-    template = {"type": "TemplateProcessing", "single": single, "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}]}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated", "invert": False},
-        "post_processor": {**template, "special_tokens": around} if around else None,
-        "decoder": {"type": "Fuse"},
-        "model": {"type": "WordLevel", "vocab": {s: i for i, s in enumerate(known)}, "unk_token": known[before or 0]},
-    }

@@ -19,7 +19,7 @@ from genctl.contract import Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.header import bad
 from genctl.recipe import LoRA, Recipe
-from genctl.tasks import huggingface, layouts
+from genctl.tasks import huggingface, huggingface_out, layouts
 from genctl.tasks.layouts import Place, Unlike
 from genctl.training.lora import FACTORS
 
@@ -31,7 +31,7 @@ TASKS = {"gpt": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
 def places(plan: Recipe, spec: Spec, tensors: Mapping[str, Any]) -> tuple[dict[str, Place], bool]:
     """Where each tensor is in the layout of Hugging Face, or under its own name; and whether there is such a layout."""
     try:
-        layout, _ = huggingface.layout_of(plan, spec)
+        layout, _ = huggingface_out.layout_of(plan, spec)
     except GenctlError:
         return {k: Place((k,)) for k in tensors}, False
     return {k: place for k, place in layout.names(plan.model).items() if k in tensors}, True
@@ -85,7 +85,7 @@ def write(ckpt: Path, folder: Path) -> list[Path]:
         "inference_mode": True,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    huggingface.save(out, folder / WEIGHTS)
+    huggingface_out.save(out, folder / WEIGHTS)
     (folder / TOLD).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return [folder / WEIGHTS, folder / TOLD]
 
