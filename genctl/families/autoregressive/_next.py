@@ -84,8 +84,13 @@ class Next(Ordered):
     def hidden(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> Tensor:
         """(B, T, width): what each symbol of x (B, T) is scored from, given those before it that are `seen` (B, T)."""
         front, e = self.front(len(x), given), self.embed(x[:, :-1])
-        h = self.net(torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1))
+        told, looked = torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1), self.looked(x)
+        h = self.net(told) if looked is None else self.net(told, looked)
         return h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h
+
+    def looked(self, x: Tensor) -> Tensor | None:
+        """(B, T, T): which of the vectors that are read for x (B, T) each of them looks at; None: all before it."""
+        return None
 
     def logits(self, x: Tensor, given: Given | None) -> Tensor:
         """(B, T, V): of each symbol of x (B, T), given those before it."""
