@@ -24,19 +24,24 @@ from genctl.powers import State
 LARGE = 2048  # symbols from which logits are not held for a whole batch
 
 
-class NextConfig(Settings):
-    """The keys that all of them take."""
+class SymbolConfig(Settings):
+    """The keys of whoever predicts symbols."""
 
     tied: bool = True
     """The output layer is the embedding, transposed."""
-    begin: int | None = Field(None, ge=0)
-    """The symbol whose vector stands before the first one; none: a vector of its own is learned."""
-    conditions: list[str] = Field(default_factory=list, max_length=16)
-    """Names beside x, such as label, that x is conditional on."""
     smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing in training: this share of the loss is the mean over all symbols."""
     z_loss: float = Field(0.0, ge=0, le=1)
     """Weight, in training, of the square of log Z of the logits, which keeps them from drifting (1e-4 in PaLM)."""
+
+
+class NextConfig(SymbolConfig):
+    """The keys that all of them take."""
+
+    begin: int | None = Field(None, ge=0)
+    """The symbol whose vector stands before the first one; none: a vector of its own is learned."""
+    conditions: list[str] = Field(default_factory=list, max_length=16)
+    """Names beside x, such as label, that x is conditional on."""
 
 
 class Next(Ordered):
@@ -117,18 +122,21 @@ class Next(Ordered):
     def loss(self, batch: Batch, at: Progress) -> Loss:
         """Nats per symbol."""
         x = batch.x.flatten(1)
-        extra = (self.config.smoothing, self.config.z_loss) if self.training else (0.0, 0.0)
         h, y = self.hidden(x, batch.given).flatten(0, 1), x.flatten()
         live = decoding.live(x, self.spec.end)
         count = x.numel() if live is None else live.sum()
-        share = h.new_full((len(y),), 1 / len(y)) if live is None else live.flatten() / count
+        return Loss(self.mean_nats(h, y, None if live is None else live.flatten() / count), weight=count)
+
+    def mean_nats(self, h: Tensor, y: Tensor, share: Tensor | None) -> Tensor:
+        """Scalar: the nats of symbols y (N,) behind h (N, width), by their share (N,) in a mean; None: all alike."""
+        extra = (self.config.smoothing, self.config.z_loss) if self.training else (0.0, 0.0)
         if self.spec.vocab >= LARGE and not torch.is_autocast_enabled(h.device.type):
             weight = self.embed.weight if self.head is None else self.head.weight
-            return Loss(entropy.linear_nats(h, weight, y, share, *extra), weight=count)
+            return entropy.linear_nats(h, weight, y, h.new_full((len(y),), 1 / len(y)) if share is None else share, *extra)
         logits = self.score(h)
-        if live is None and not any(extra):
-            return Loss(F.cross_entropy(logits, y), weight=count)
-        return Loss(entropy.nats(logits, y, *extra) @ share, weight=count)
+        if share is None:
+            return entropy.nats(logits, y, *extra).mean() if any(extra) else F.cross_entropy(logits, y)
+        return entropy.nats(logits, y, *extra) @ share
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
         h, state = self.net.extend(self.front(n, given), None)
