@@ -14,6 +14,7 @@ from genctl.cli import (
     doctor,
     encode,
     evaluate,
+    explain,
     export,
     find,
     importing,
@@ -68,6 +69,7 @@ app.command("score")(score.score)
 app.command("predict")(predict.predict)
 app.command("search")(search.search)
 app.command("encode")(encode.encode)
+app.command("explain")(explain.explain)
 app.command("import")(importing.import_)
 app.command("export")(export.export)
 app.command("repro")(repro.repro)
