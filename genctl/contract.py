@@ -30,6 +30,7 @@ class Spec:
     vocab   number of symbols; 0 when x is floats
     levels  how many values a float takes: 2 for binary, 256 for 8-bit images; 0 when continuous. Then x lies in [0, 1]
     end     the symbol that ends an example and fills the rest of its row, so that padding needs no mask
+    separator  the symbol between texts that share a row; what stands behind it has nothing to do with what stands before
     blocks  the parts of a vector, one after another: 1 is a number, k > 1 a one-hot of k categories; empty: all are numbers
     given   what stands beside x: a class label is Spec(shape=(), vocab=10), tags are Spec(shape=(T,), vocab=9)
     media   how it is shown and written: vector, image, text, ...
@@ -40,6 +41,7 @@ class Spec:
     vocab: int = 0
     levels: int = 0
     end: int | None = None
+    separator: int | None = None
     blocks: tuple[int, ...] = ()
     given: dict[str, Spec] = field(default_factory=dict)
     media: str = "vector"
@@ -58,8 +60,7 @@ class Spec:
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = {"shape": list(self.shape), "media": self.media}
         plain |= {k: v for k in ("vocab", "levels", "codec") if (v := getattr(self, k))}
-        if self.end is not None:
-            plain["end"] = self.end
+        plain |= {k: v for k in ("end", "separator") if (v := getattr(self, k)) is not None}
         if self.blocks:
             plain["blocks"] = list(self.blocks)
         return plain | ({"given": {k: v.to_json() for k, v in self.given.items()}} if self.given else {})
@@ -68,7 +69,7 @@ class Spec:
     def from_json(cls, plain: Mapping[str, Any]) -> Spec:
         """Raises TypeError or ValueError when `plain` is not what to_json writes."""
         shape = plain["shape"]
-        sizes = [*shape, plain.get("vocab", 0), plain.get("levels", 0), plain.get("end") or 0]
+        sizes = [*shape, plain.get("vocab", 0), plain.get("levels", 0), *(plain.get(k) or 0 for k in ("end", "separator"))]
         if len(shape) > 4 or not all(type(v) is int and 0 <= v < 2**31 for v in sizes) or not all(shape):
             raise ValueError("a shape, vocabulary or level is out of range")
         if not isinstance(plain.get("media", ""), str) or not isinstance(plain.get("codec", {}), dict):

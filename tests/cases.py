@@ -115,6 +115,8 @@ CASES = {
     "mixture-table": Case("mixture", WINE, {"components": 3}),
     "mixture": Case("mixture", PLANE, {"components": 3}),
     "memorizer": Case("memorizer", DIGITS, {"capacity": 64}),
+    "seq2seq": Case("seq2seq", TOLD, SMALL_GPT),
+    "seq2seq-lstm": Case("seq2seq", TOLD, {**SMALL_GPT, "network": "lstm"}),
     "bert": Case("bert", WORDS, {**SMALL_BERT, "norms": "behind"}),
     "reader": Case(
         "reader", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "symbol_dropout": 0.2, "pool": "attend", "bag": 2, "buckets": 64}

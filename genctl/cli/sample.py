@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,9 @@ def sample(
         Path | None, typer.Option(metavar="CKPT", help="A quicker model whose guesses are checked: as likely, sooner.")
     ] = None,
     guesses: Annotated[int, typer.Option(min=1, max=64, help="Symbols that it guesses at a time.")] = 4,
+    filter_: Annotated[Path | None, typer.Option("--filter", metavar="CKPT", help="A classifier: keep only what it calls --keep.")] = None,
+    keep: Annotated[str, typer.Option(metavar="LABEL[,LABEL]", help="The labels to keep, together at least --sure probable.")] = "",
+    sure: Annotated[float, typer.Option(min=0.0, max=1.0, help="How sure the classifier must be.")] = 0.5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -48,10 +51,13 @@ def sample(
         raise GenctlError("usage", "--per-class and --as-dataset go together, without --out, --prompt, --label, --given and --stream")
     if stream and (as_json or prompts or draft or n not in (None, 1)):
         raise GenctlError("usage", "--stream prints one sample, without --json, --prompts and --draft")
+    if (filter_ is None) != (not keep) or (filter_ and (stream or prompts or draft or as_dataset or given)):
+        raise GenctlError("usage", "--filter and --keep go together, without --stream, --prompts, --draft, --as-dataset and --given")
     if prompts and draft:
         raise GenctlError("usage", "--draft takes one --prompt")
     from genctl.tasks import prompts as asking
     from genctl.tasks import sample as task
+    from genctl.tasks import sieve
 
     changes = [
         *(changes or []),
@@ -70,11 +76,11 @@ def sample(
     draw = sampler.draw(changes)
     texts = asking.read(prompts) if prompts else [prompt] if prompt is not None else []
     each = n or (1 if prompts or stream else 16)
-    total = each * max(1, len(texts))
-    if total > MOST:
+    total = each * max(1, len(texts)) * (sieve.TRIES if filter_ else 1)
+    if total > MOST * (sieve.TRIES if filter_ else 1):
         raise GenctlError("limit", f"{total:,} samples, limit {MOST:,}", "fewer of each prompt")
     beside = sampler.label(label) if label is not None else task.read_given(given, sampler) if given else None
-    if texts and (found := asking.told(sampler, texts, each)):
+    if texts and (found := asking.told(sampler, texts, total // len(texts))):
         beside, texts = found, []
     fronts = asking.encoded(sampler, texts, draw, show.say) if texts else []
     if stream:
@@ -83,11 +89,18 @@ def sample(
         quick = task.Sampler.load(draft, device, show.say)
         pieces = sampler.guessed(quick, guesses, total, seed, beside, draw, fronts[0] if fronts else None)
     else:
-        pieces = asking.go_on(sampler, fronts, each, seed, draw) if fronts else sampler.stream(total, seed, beside, draw)
+        pieces = (
+            asking.go_on(sampler, fronts, total // max(1, len(fronts)), seed, draw) if fronts else sampler.stream(total, seed, beside, draw)
+        )
     out = out or task.default_out(ckpt, sampler, seed)
-    paths = task.sample_to_files(
-        sampler, pieces, total, out, seed, lambda i, row: sampler.text(row, draw, len(fronts[i // each]) if fronts else 0)
-    )
+
+    def text(i: int, row: Any) -> str:
+        return sampler.text(row, draw, len(fronts[i // each]) if fronts else 0)
+
+    if filter_:
+        judge = task.Sampler.load(filter_, device, show.say)
+        pieces, total = sieve.sifted(pieces, each, sieve.keeper(judge, keep, sure, sampler.spec, text), show.say), each
+    paths = task.sample_to_files(sampler, pieces, total, out, seed, text)
     made = {"n": total, "seed": seed, "out": str(out), "files": [str(p) for p in paths[:1000]]}
     said = f"{total} samples in {safe_text(out)}; look at {safe_text(paths[0])}"
     if stream:

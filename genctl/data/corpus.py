@@ -44,7 +44,7 @@ class Config(TokeniseConfig):
     length: int = Field(257, ge=2, le=1_000_000)
     """Symbols in a row."""
     packed: bool = True
-    """Rows are windows over documents one behind another; otherwise a row holds one document or a part of it."""
+    """Rows are windows over documents one behind another (model.documents keeps those apart); otherwise a row holds one or a part of one."""
     valid: float = Field(0.05, gt=0, le=0.45)
     """The share of documents held out for validation."""
     test: float = Field(0.05, gt=0, le=0.45)
@@ -67,7 +67,7 @@ def open(config: Config) -> Dataset:
         train, valid, test = (_pieces(*found, config.length, coder.end) for found in zip(rows, starts, prints, strict=True))
         return Dataset(coder.spec(config.length), train.first(config.limit), valid, test, notes=notes)
     length = min(config.length, *map(len, rows))
-    spec = Spec(shape=(length,), vocab=coder.vocab, media="text", codec=coder.codec)
+    spec = Spec(shape=(length,), vocab=coder.vocab, separator=coder.end, media="text", codec=coder.codec)
     train, valid, test = (
         windows(row, length, 1 if k == 0 else length - 1, print) for k, (row, print) in enumerate(zip(rows, prints, strict=True))
     )

@@ -36,7 +36,7 @@ class Config(DataConfig):
     count: int = Field(20_000, ge=1, le=10_000_000)
     """How many training sentences to draw."""
     beside: bool = False
-    """Let stand beside a sentence whether its verb has an object (`label`), and the kind of each of its words (`tag`)."""
+    """Let stand beside a sentence whether its verb has an object (`label`), the kind of each of its words (`tag`), and it backwards (`source`)."""
 
 
 def sentences(symbol: str, rules: Rules) -> dict[tuple[str, ...], float]:
@@ -87,7 +87,7 @@ def open(config: Config) -> Dataset:
     train, valid, test = (known.draw(n, seed) for seed, n in enumerate((config.count, 5_000, 5_000)))
     spec = Spec(shape=(LENGTH,), vocab=len(WORDS), end=END, media="text", codec={"symbols": WORDS})
     if config.beside:
-        spec = replace(spec, given=GIVEN)
+        spec = replace(spec, given={**GIVEN, "source": spec})
     splits = [tensors(x, beside(x) if config.beside else {}) for x in (train, valid, test)]
     return Dataset(spec, splits[0].first(config.limit), splits[1], splits[2], known)
 
@@ -99,6 +99,8 @@ GIVEN = {
 
 
 def beside(x: Tensor) -> dict[str, Tensor]:
-    """The class and the tags of sentences (N, T)."""
+    """The class and the tags of sentences (N, T), and their words from the last to the first."""
     kind = torch.tensor([4, 0, 0, 1, 1, 2, 2, 3, 3])[x]
-    return {"label": ((kind == 2).sum(1) > 1).long(), "tag": kind}
+    from_last = (x != END).sum(1, keepdim=True) - 1 - torch.arange(x.shape[1])
+    back = torch.where(from_last < 0, END, x.gather(1, from_last.clamp(min=0)))
+    return {"label": ((kind == 2).sum(1) > 1).long(), "tag": kind, "source": back}

@@ -4,7 +4,9 @@ Elliott et al. 2016, https://aclanthology.org/W16-3210, and 2017, https://aclant
 (`raw`): case and punctuation are kept.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
 
 from genctl.data import Dataset
 from genctl.data._cells import inside
@@ -18,7 +20,7 @@ class Config(SidesConfig):
     """Captions in English and German."""
     source: Literal["en", "de"] = "en"
     """The language that is translated from."""
-    test: Literal["2016", "2017", "coco"] = "2016"
+    test: Annotated[Literal["2016", "2017", "coco"], BeforeValidator(str)] = "2016"  # YAML reads a year as a number
     """Which test part."""
 
 

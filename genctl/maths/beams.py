@@ -109,6 +109,6 @@ class _Beams:
         """(n, length); a row that fills its room without an end is finished too."""
         if self.rows.shape[-1] == self.length:
             self.finish(self.penalised(self.score, self.to_draw), self.rows)
-        x, seen = self.told.x, self.told.seen
-        self.finished[:, : x.shape[1]] = torch.where(seen, x, self.finished[:, : x.shape[1]])
+        for t in range(self.told.width):
+            self.finished[:, t] = self.told.put(t, self.finished[:, t])
         return self.finished

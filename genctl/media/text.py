@@ -68,32 +68,38 @@ def decode(x: Tensor, spec: Spec) -> str:
 
 def encode(text: str, spec: Spec) -> Tensor:
     """Text as symbols (T,). Raises GenctlError (prompt-token) for what the vocabulary lacks."""
+    row, lacking = read(text, spec)
+    if lacking:
+        raise _lacking(lacking[0], spec)
+    return torch.tensor(row, dtype=torch.long)
+
+
+def read(text: str, spec: Spec) -> tuple[list[int], list[str]]:
+    """Text as symbols, and its pieces that the vocabulary lacks: they are left out, or read as the symbol for what is not known."""
     if spec.codec.get("bytes"):
-        return torch.tensor(list(text.encode("utf-8", errors="replace")), dtype=torch.long)
+        return list(text.encode("utf-8", errors="replace")), []
     if "tokenizer" in spec.codec:
-        return torch.tensor(_learned(text, spec), dtype=torch.long)
+        return _learned(text, spec.codec["tokenizer"])
     table = {s: i for i, s in enumerate(spec.codec.get("symbols") or symbols(spec)) if s}
     longest = max(map(len, table), default=1)
-    out, at = [], 0
+    row: list[int] = []
+    lacking, at = [], 0
     while at < len(text):
         piece = next((text[at : at + k] for k in range(min(longest, len(text) - at), 0, -1) if text[at : at + k] in table), None)
         if piece is None:
-            raise _lacking(text[at], spec)
-        out.append(table[piece])
-        at += len(piece)
-    return torch.tensor(out, dtype=torch.long)
+            lacking.append(text[at])
+        else:
+            row.append(table[piece])
+        at += len(piece or " ")
+    return row, lacking
 
 
-def _learned(text: str, spec: Spec) -> list[int]:
+def _learned(text: str, source: str) -> tuple[list[int], list[str]]:
     """By the trained tokeniser, which may have a symbol for all that it does not know."""
-    source = spec.codec["tokenizer"]
     unknown = _tokenizer.unknown(source)
     found = _tokenizer.load(source).encode(text, add_special_tokens=False)
-    for symbol, (a, b) in zip(found.ids, found.offsets, strict=True):
-        if symbol == unknown and text[a:b] != _tokenizer.names(source)[symbol]:
-            raise _lacking(text[a:b], spec)
-    ids: list[int] = found.ids
-    return ids
+    pieces = ((symbol, text[a:b]) for symbol, (a, b) in zip(found.ids, found.offsets, strict=True) if symbol == unknown)
+    return list(found.ids), [piece for symbol, piece in pieces if piece != _tokenizer.names(source)[symbol]]
 
 
 def _lacking(piece: str, spec: Spec) -> GenctlError:

@@ -21,7 +21,7 @@ from genctl.media import text
 from genctl.powers import State
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _rule(stop: tuple[str, ...], pattern: str, plain: str) -> Rule:
     spec = Spec.from_json(json.loads(plain))
     return rules.pattern(pattern, text.pieces(spec), spec.end) if pattern else rules.stops(stop, text.pieces(spec))

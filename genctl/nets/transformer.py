@@ -153,7 +153,7 @@ class Attention(nn.Module):
         return self.kv_heads != self.heads
 
     def forward(self, h: Tensor, turn: Tensor | None, seen: Tensor | None = None) -> Tensor:
-        """seen: (B, 1, 1, S), True for vectors that are looked at, of attention to both sides; or (., heads, S, S) numbers to add to scores."""
+        """seen: (B, 1, 1 or S, S), True for vectors that are looked at, or numbers to add to scores; of a causal network causal itself."""
         q, k, v = (t.transpose(1, 2) for t in self.project(h, turn))
         o = F.scaled_dot_product_attention(
             q, k, v, seen, self.dropout if self.training else 0.0, is_causal=self.causal and seen is None, enable_gqa=self.grouped
@@ -172,14 +172,15 @@ class Attention(nn.Module):
         return scores.softmax(-1)
 
     def extend(
-        self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply, mask: Tensor | None = None
+        self, h: Tensor, turn: Tensor | None, past: tuple[Tensor, Tensor], used: int, apply: Apply, seen: Tensor | None = None
     ) -> Tensor:
         """The same for S new vectors behind `used` old ones, whose keys and values are in `past`, where the new ones join them."""
         q, k, v = self.project(h, turn, apply)
         keys, values, read = past[0], past[1], used + h.shape[1]
         keys[:, :, used:read] = k.transpose(1, 2)
         values[:, :, used:read] = v.transpose(1, 2)
-        if mask is None and h.shape[1] > 1:
+        mask = seen
+        if seen is None and h.shape[1] > 1:
             mask = torch.ones(h.shape[1], read, dtype=torch.bool, device=h.device).tril(used)
         o = F.scaled_dot_product_attention(q.transpose(1, 2), keys[:, :, :read], values[:, :, :read], mask, enable_gqa=self.grouped)
         return o.transpose(1, 2).flatten(2)
@@ -258,10 +259,10 @@ class Block(nn.Module):
         past: tuple[Tensor, Tensor],
         used: int,
         apply: Apply,
-        mask: Tensor | None = None,
         memory: Looked | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
-        h = self.add(h, apply(self.attention.out, self.attention.extend(self.norm1(h), turn, past, used, apply, mask)))
+        h = self.add(h, apply(self.attention.out, self.attention.extend(self.norm1(h), turn, past, used, apply, seen)))
         return self.think(self.look(h, memory, apply), apply)
 
 
@@ -346,6 +347,13 @@ class Transformer(nn.Module):
             h = h + self.position[first:stop]
         return F.dropout(h, self.dropout, self.training) if self.dropout else h, None if self.turns is None else self.turns[:, first:stop]
 
+    def seeing(self, first: int, stop: int, seen: Tensor | None) -> Tensor | None:
+        """What attention of the vectors first .. stop - 1 is told: which are looked at, and with relative positions what is added to scores."""
+        if self.relative is None:
+            return seen
+        added: Tensor = self.relative(first, stop)
+        return added if seen is None else added.masked_fill(~seen, -torch.inf)
+
     def remember(self, h: Tensor, seen: Tensor) -> dict[str, Tensor]:
         """Vectors (B, M, width), of which those `seen` (B, M) are to be looked at, as keys and values (B, layers, 2, heads, M, d)."""
         assert self.memory is not None
@@ -362,12 +370,9 @@ class Transformer(nn.Module):
         return [(*layer.unbind(1), seen) for layer in state["memory"].unbind(1)]  # type: ignore[misc]
 
     def forward(self, h: Tensor, seen: Tensor | None = None, memory: dict[str, Tensor] | None = None) -> Tensor:
-        """seen (B, S): True for vectors that are looked at, of a network that looks to both sides."""
+        """seen: True for vectors that are looked at: (B, S), of a network that looks to both sides; (B, S, S), by each."""
         h, turn = self.place(h, 0)
-        mask = None if seen is None else seen[:, None, None]
-        if self.relative is not None:
-            added = self.relative(0, h.shape[1])
-            mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
+        mask = self.seeing(0, h.shape[1], None if seen is None else seen[:, None] if seen.ndim == 3 else seen[:, None, None])
         for block, looked in zip(self.blocks, self.looked(memory or {}), strict=True):
             h = block(h, turn, mask, looked)
         out: Tensor = self.norm(h)
@@ -378,8 +383,11 @@ class Transformer(nn.Module):
         return looks(self.blocks, *self.place(h, 0))
 
     @torch.no_grad()
-    def extend(self, h: Tensor, state: dict[str, Tensor] | None) -> tuple[Tensor, State]:
-        """The same for S new vectors behind those that `state` has read; the state that has read them too. Carries no gradient."""
+    def extend(self, h: Tensor, state: dict[str, Tensor] | None, seen: Tensor | None = None) -> tuple[Tensor, State]:
+        """The same for S new vectors behind those that `state` has read; the state that has read them too. Carries no gradient.
+
+        seen    (n, S, read + S), True for those that each new vector looks at; None: all before it
+        """
         memory = {k: v for k, v in (state or {}).items() if k != "kv"}
         if state is None or "kv" not in state:
             heads, d = self.cached
@@ -394,8 +402,8 @@ class Transformer(nn.Module):
             if cache.steps == PATIENCE and Packed.able(h):
                 cache.apply = Packed([m for m in self.modules() if isinstance(m, nn.Linear)], len(h))
         h, turn = self.place(h, cache.used)
-        mask = None if self.relative is None else self.relative(cache.used, cache.used + h.shape[1])
+        mask = self.seeing(cache.used, cache.used + h.shape[1], None if seen is None else seen[:, None])
         for block, past, looked in zip(self.blocks, cache.layers, self.looked(memory), strict=True):
-            h = block.extend(h, turn, past, cache.used, cache.apply, mask, looked)  # type: ignore[operator]
+            h = block.extend(h, turn, past, cache.used, cache.apply, looked, mask)  # type: ignore[operator]
         cache.used += h.shape[1]
         return self.norm(h), State(cache, memory)

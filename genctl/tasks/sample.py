@@ -131,7 +131,7 @@ class Sampler:
                 raise GenctlError(
                     "usage",
                     f"this model needs '{name}' to sample",
-                    f"--given FILE.npz with an array '{name}'" + (", or genctl translate" if spec.media == "image" else ""),
+                    f"--given FILE.npz with an array '{name}'" + (", or genctl translate" if spec.media in ("image", "text") else ""),
                 )
         return out
 

@@ -185,3 +185,36 @@ def test_attention_is_what_a_softmax_by_hand_says(model):
     assert found.shape == (1, 2, len(found[0, 0]), 5, 5)
     torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:-1]))
     assert (found.triu(1) == 0).all()
+
+
+PACKED = Spec(shape=(12,), vocab=5, separator=0)
+APART = {"layers": 2, "heads": 2, "width": 16, "documents": True}
+
+
+@pytest.mark.parametrize("more", [{}, {"kv_heads": 1}, {"positions": "learned"}])
+def test_battery_with_documents_apart(more):
+    check_family(GPT, {**APART, **more}, PACKED)
+
+
+def bent(net):
+    """With weights large enough that everything matters."""
+    g = torch.Generator().manual_seed(0)
+    for p in net.parameters():
+        p.data.copy_(torch.randn(p.shape, generator=g) / 3)
+    return net
+
+
+def test_a_document_is_what_it_is_alone():
+    """Behind a separator every logit is what it is in a row that begins with that separator."""
+    net = bent(build(GPT, APART, PACKED)).eval()
+    first, second = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[0, 2, 2, 1, 3]])
+    with torch.no_grad():
+        both, alone = net.logits(torch.cat([first, second], 1), None), net.logits(second, None)
+        torch.testing.assert_close(both[:, 5:], alone[:, 1:], atol=1e-5, rtol=1e-5)
+        mixed = bent(build(GPT, {**APART, "documents": False}, PACKED)).eval()
+        assert (mixed.logits(torch.cat([first, second], 1), None)[:, 5:] - mixed.logits(second, None)[:, 1:]).abs().max() > 1e-3
+
+
+def test_documents_need_a_separator():
+    with pytest.raises(GenctlError, match="nothing separates"):
+        build(GPT, APART, Spec(shape=(12,), vocab=5))

@@ -81,7 +81,7 @@ def test_rows_of_similar_length_together_are_the_whole_batch(monkeypatch):
     net, batch = build(Seq2Seq, SMALL, ROW), fake(ROW, 50)
     cut = net.loss(batch, Progress()).total
     monkeypatch.setattr(seq2seq, "TOGETHER", 1000)
-    monkeypatch.setattr(net, "parts", lambda b: [(torch.arange(50), b.x, decoding.live(b.x, 0), b.given["source"])])
+    monkeypatch.setattr(net, "parts", lambda b: [(torch.arange(50), b, decoding.live(b.x, 0))])
     torch.testing.assert_close(net.loss(batch, Progress()).total, cut, atol=1e-5, rtol=1e-5)
 
 

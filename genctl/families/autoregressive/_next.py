@@ -24,19 +24,26 @@ from genctl.powers import State
 LARGE = 2048  # symbols from which logits are not held for a whole batch
 
 
-class NextConfig(Settings):
-    """The keys that all of them take."""
+class SymbolConfig(Settings):
+    """The keys of whoever predicts symbols."""
 
     tied: bool = True
     """The output layer is the embedding, transposed."""
-    begin: int | None = Field(None, ge=0)
-    """The symbol whose vector stands before the first one; none: a vector of its own is learned."""
-    conditions: list[str] = Field(default_factory=list, max_length=16)
-    """Names beside x, such as label, that x is conditional on."""
     smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing in training: this share of the loss is the mean over all symbols."""
     z_loss: float = Field(0.0, ge=0, le=1)
     """Weight, in training, of the square of log Z of the logits, which keeps them from drifting (1e-4 in PaLM)."""
+
+
+class NextConfig(SymbolConfig):
+    """The keys that all of them take."""
+
+    begin: int | None = Field(None, ge=0)
+    """The symbol whose vector stands before the first one; none: a vector of its own is learned."""
+    conditions: list[str] = Field(default_factory=list, max_length=16)
+    """Names beside x, such as label, that x is conditional on."""
+    learn: str = ""
+    """The name beside x that says which symbols are learned, such as those of an answer; the others are only read. Empty: all are."""
 
 
 class Next(Ordered):
@@ -54,6 +61,11 @@ class Next(Ordered):
                 beside = ", ".join(spec.given) or "nothing"
                 raise GenctlError("config", f"model.conditions: '{safe_text(name)}' does not stand beside this data; {beside} does")
         self.conditions = tuple(names)
+        self.learn = getattr(config, "learn", "")
+        told = spec.given.get(self.learn)
+        if self.learn and (told is None or (told.shape, told.vocab) != (spec.shape, 2)):
+            what = f"model.learn: no '{safe_text(self.learn)}' stands beside this data and says yes or no of each symbol"
+            raise GenctlError("config", what, "leave it out, or data of dialogues")
         self.readers = nn.ModuleDict({name: Reader(spec.given[name], width) for name in names})
         self.begin = getattr(config, "begin", None)
         if self.begin is not None and self.begin >= spec.vocab:
@@ -84,17 +96,30 @@ class Next(Ordered):
     def hidden(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> Tensor:
         """(B, T, width): what each symbol of x (B, T) is scored from, given those before it that are `seen` (B, T)."""
         front, e = self.front(len(x), given), self.embed(x[:, :-1])
-        h = self.net(torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1))
+        told, looked = torch.cat([front, e if seen is None else e * seen[:, :-1, None]], 1), self.looked(x)
+        h = self.net(told) if looked is None else self.net(told, looked)
         return h[:, front.shape[1] - 1 :] if front.shape[1] > 1 else h
+
+    def looked(self, x: Tensor) -> Tensor | None:
+        """(B, T, T): which of the vectors that are read for x (B, T) each of them looks at; None: all before it."""
+        return None
 
     def logits(self, x: Tensor, given: Given | None) -> Tensor:
         """(B, T, V): of each symbol of x (B, T), given those before it."""
         return self.score(self.hidden(x, given))
 
+    def counts(self, batch: Batch) -> Tensor | None:
+        """(B, T) True for the symbols that are learned; all up to the end where nothing beside x says which. None: all."""
+        live = decoding.live(batch.x.flatten(1), self.spec.end)
+        if self.learn not in batch.given:
+            return live
+        told = batch.given[self.learn].flatten(1).bool()
+        return told if live is None else live & told
+
     def nats(self, batch: Batch) -> Tensor:
         x = batch.x.flatten(1)
         nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
-        mask = decoding.live(x, self.spec.end)
+        mask = self.counts(batch)
         return nats if mask is None else nats * mask
 
     def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
@@ -110,20 +135,24 @@ class Next(Ordered):
     # --- the contract ---
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
-        """Nats per symbol."""
+        """Nats per symbol that is learned."""
         x = batch.x.flatten(1)
-        extra = (self.config.smoothing, self.config.z_loss) if self.training else (0.0, 0.0)
         h, y = self.hidden(x, batch.given).flatten(0, 1), x.flatten()
-        live = decoding.live(x, self.spec.end)
-        count = x.numel() if live is None else live.sum()
-        share = h.new_full((len(y),), 1 / len(y)) if live is None else live.flatten() / count
+        mask = self.counts(batch)
+        count = x.numel() if mask is None else mask.sum()
+        share = None if mask is None else mask.flatten() / mask.sum().clamp(min=1)
+        return Loss(self.mean_nats(h, y, share), weight=count)
+
+    def mean_nats(self, h: Tensor, y: Tensor, share: Tensor | None) -> Tensor:
+        """Scalar: the nats of symbols y (N,) behind h (N, width), by their share (N,) in a mean; None: all alike."""
+        extra = (self.config.smoothing, self.config.z_loss) if self.training else (0.0, 0.0)
         if self.spec.vocab >= LARGE and not torch.is_autocast_enabled(h.device.type):
             weight = self.embed.weight if self.head is None else self.head.weight
-            return Loss(entropy.linear_nats(h, weight, y, share, *extra), weight=count)
+            return entropy.linear_nats(h, weight, y, h.new_full((len(y),), 1 / len(y)) if share is None else share, *extra)
         logits = self.score(h)
-        if live is None and not any(extra):
-            return Loss(F.cross_entropy(logits, y), weight=count)
-        return Loss(entropy.nats(logits, y, *extra) @ share, weight=count)
+        if share is None:
+            return entropy.nats(logits, y, *extra).mean() if any(extra) else F.cross_entropy(logits, y)
+        return entropy.nats(logits, y, *extra) @ share
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
         h, state = self.net.extend(self.front(n, given), None)

@@ -9,14 +9,16 @@ That of Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971): rotary po
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from genctl.contract import Batch, Spec
+from genctl.contract import Batch, Given, Spec
 from genctl.errors import GenctlError
 from genctl.families.autoregressive._next import Next, NextConfig
 from genctl.nets.rotary import Stretch
 from genctl.nets.transformer import Activation, Norm, Transformer
+from genctl.powers import State
 
 
 class GPT(Next):
@@ -52,6 +54,9 @@ class GPT(Next):
         stretch: Stretch | None = None
         """Make rotary positions reach further than they were trained for (Llama 3.1)."""
 
+        documents: bool = False
+        """Nothing behind a separator looks at what stands before it, in rows of several texts."""
+
     def __init__(self, config: Config, spec: Spec) -> None:
         width = config.width
         super().__init__(config, spec, width)
@@ -59,6 +64,9 @@ class GPT(Next):
             raise GenctlError("config", f"model.heads: {config.heads} heads do not divide width {width} into even parts")
         if config.kv_heads and config.heads % config.kv_heads:
             raise GenctlError("config", f"model.kv_heads: {config.kv_heads} do not divide {config.heads} heads into groups")
+        if config.documents and (spec.separator is None or self.conditions):
+            why = "it is conditional on what stands in front" if self.conditions else "nothing separates texts in a row of this data"
+            raise GenctlError("config", f"model.documents: {why}", "model.documents=false, or data such as corpus with packed=true")
         self.net = Transformer(
             width,
             config.layers,
@@ -77,6 +85,42 @@ class GPT(Next):
             stretch=config.stretch,
         )
         self.finish(width)
+
+    # --- documents apart ---
+
+    def begun(self, tokens: Tensor, first: int, before: Tensor | int = 0) -> Tensor:
+        """(B, S): where the text began that each of tokens (B, S) belongs to, which are read as vectors first, first + 1, ..."""
+        place = torch.arange(first, first + tokens.shape[1], device=tokens.device)
+        start = torch.where(tokens == self.spec.separator, place, 0)
+        return start.cummax(1).values.maximum(torch.as_tensor(before, device=tokens.device).view(-1, 1))
+
+    def since(self, begun: Tensor, first: int) -> Tensor:
+        """(B, S, first + S): vectors from the beginning of a text up to each."""
+        place = torch.arange(first + begun.shape[1], device=begun.device)
+        return (place >= begun[..., None]) & (place <= place[first:, None])
+
+    def looked(self, x: Tensor) -> Tensor | None:
+        if not self.config.documents:
+            return None
+        return self.since(F.pad(self.begun(x[:, :-1], 1), (1, 0)), 0)
+
+    def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
+        logits, state = super().start(n, given)
+        return logits, self.note(state, torch.zeros(n, dtype=torch.long, device=logits.device))
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        if not self.config.documents:
+            return super().step(tokens, state)
+        read = state["kv"].shape[-2]
+        begun = self.begun(tokens, read, state["begun"])
+        h, after = self.net.extend(self.embed(tokens), state, self.since(begun, read))
+        return self.score(h), self.note(after, begun[:, -1])
+
+    def note(self, state: State, begun: Tensor) -> State:
+        """Keeps where the text in the making began."""
+        if self.config.documents:
+            state["begun"] = begun
+        return state
 
     def units(self) -> list[nn.Module]:
         return list(self.net.blocks)

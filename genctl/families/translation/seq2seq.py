@@ -6,17 +6,16 @@ https://arxiv.org/abs/1512.00567, section 7. One matrix for all symbols: Press a
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from genctl.config import Settings
 from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError
-from genctl.families.autoregressive._next import Next
+from genctl.families.autoregressive._next import Next, SymbolConfig
 from genctl.maths import decoding
 from genctl.nets.sides import LSTMs, Memory, Transformers
 from genctl.nets.transformer import Activation, Norm
@@ -28,7 +27,7 @@ TOGETHER = 32  # rows of similar length that a CPU reads as one
 class Seq2Seq(Next):
     """p(x | source) = prod_t p(x_t | x_1 .. x_{t-1}, source)."""
 
-    class Config(Settings):
+    class Config(SymbolConfig):
         network: Literal["transformer", "lstm"] = "transformer"
         """What both sides are made of. Keys of attention mean nothing to an lstm."""
         layers: int = Field(3, ge=1, le=64)
@@ -88,59 +87,53 @@ class Seq2Seq(Next):
 
     def read(self, source: Tensor) -> Memory:
         """A source (B, M) as what the writer looks at; what stands behind its end is not."""
-        seen = decoding.live(source, self.source_end)
-        seen = torch.ones_like(source, dtype=torch.bool) if seen is None else seen
+        seen = live(source, self.source_end)
         return self.net.read((self.embed if self.embed_source is None else self.embed_source)(source), seen)
 
-    def written(self, x: Tensor, source: Tensor) -> Tensor:
-        """(B, T, width): what stands for each symbol of x (B, T), given those before it."""
-        h: Tensor = self.net(torch.cat([self.front(len(x), None), self.embed(x[:, :-1])], 1), self.read(source))
-        return h
+    def hidden(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> Tensor:
+        e = self.embed(x[:, :-1])
+        h = torch.cat([self.front(len(x), None), e if seen is None else e * seen[:, :-1, None]], 1)
+        out: Tensor = self.net(h, self.read((given or {})["source"].flatten(1)))
+        return out
 
-    def logits(self, x: Tensor, given: Given | None) -> Tensor:
-        return self.score(self.written(x, (given or {})["source"].flatten(1)))
-
-    def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """(rows, x, which symbols count, source): rows of similar length together, cut to the longest of them: the same numbers for less work."""
+    def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Batch, Tensor]]:
+        """(rows, them, which of their symbols count): rows of similar length, cut to the longest of them: the same numbers for less work."""
         x, source = batch.x.flatten(1), batch.given["source"].flatten(1)
-        counts, seen = (
-            torch.ones_like(row, dtype=torch.bool) if (found := decoding.live(row, end)) is None else found
-            for row, end in ((x, self.spec.end), (source, self.source_end))
-        )
+        counts, seen = live(x, self.spec.end), live(source, self.source_end)
         long, wide = counts.sum(1), seen.sum(1)
         order = torch.argsort(long + wide, stable=True)
         for rows in order.split(TOGETHER) if x.device.type == "cpu" else (order,):
             t, m = int(long[rows].max()), int(wide[rows].max())
-            yield rows, x[rows, :t], counts[rows, :t], source[rows, :m]
+            yield rows, Batch(x=x[rows, :t], given={"source": source[rows, :m]}), counts[rows, :t]
 
     # --- the contract ---
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
         """Nats per symbol, smoothed in training."""
-        total, count = torch.zeros((), device=self.device), 0
-        for _, x, counts, source in self.parts(batch):
-            symbols, logits = x[counts], self.score(self.written(x, source)[counts])
-            spread = self.config.smoothing if self.training else 0.0
-            total = total + F.cross_entropy(logits, symbols, reduction="sum", label_smoothing=spread)
-            count += len(symbols)
-        return Loss(total / count, weight=float(count))
+        found = [(self.hidden(b.x, b.given)[counts], b.x[counts]) for _, b, counts in self.parts(batch)]
+        count = sum(len(y) for _, y in found)
+        total = sum(self.mean_nats(h, y, h.new_full((len(y),), 1 / count)) for h, y in found)
+        return Loss(torch.as_tensor(total), weight=float(count))
 
     def nats(self, batch: Batch) -> Tensor:
         out = torch.zeros(batch.x.flatten(1).shape, device=self.device)
-        for rows, x, counts, source in self.parts(batch):
-            nats = F.cross_entropy(self.score(self.written(x, source)).transpose(1, 2), x, reduction="none")
-            out[rows, : x.shape[1]] = nats * counts
+        for rows, b, counts in self.parts(batch):
+            nats = F.cross_entropy(self.logits(b.x, b.given).transpose(1, 2), b.x, reduction="none")
+            out[rows, : b.x.shape[1]] = nats * counts
         return out
 
     # --- powers ---
 
     def start(self, n: int, given: Given | None) -> tuple[Tensor, State]:
         """The source is read once: a state carries what was read."""
+        source = (given or {})["source"].flatten(1)
         with torch.no_grad():
-            memory = self.read((given or {})["source"].flatten(1))
+            memory = self.read(source[:, : int(live(source, self.source_end).sum(1).max())])
             h, state = self.net.extend(self.front(n, None), memory)
         return self.score(h[:, -1]), state
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, Any]:
-        h, state = self.net.extend(self.embed(tokens), state)
-        return self.score(h), state
+
+def live(rows: Tensor, end: int | None) -> Tensor:
+    """(B, T) True up to and including the first `end`, everywhere where nothing ends."""
+    found = decoding.live(rows, end)
+    return torch.ones_like(rows, dtype=torch.bool) if found is None else found
