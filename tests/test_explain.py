@@ -62,6 +62,14 @@ def test_the_map_of_the_loss_sums_to_minus_log_prob(cls, model, tmp_path):
         assert "attention" not in arrays
 
 
+def test_documents_in_one_row_do_not_look_at_each_other():
+    net = build(GPT, {**SMALL, "documents": True}, Spec(shape=(8,), vocab=5, separator=0)).eval()
+    with torch.no_grad():
+        looks = net.attention(Batch(x=torch.tensor([[1, 2, 0, 3, 4, 1, 0, 2]])))
+    assert (looks[..., 3:, :3] == 0).all() and (looks[..., 4, 3:5] > 0).all()
+    torch.testing.assert_close(looks.sum(-1), torch.ones(looks.shape[:-1]))
+
+
 @pytest.mark.parametrize("model", [SMALL, {**SMALL, "norms": "behind", "positions": "learned", "begin": 1, "mask": 2}])
 def test_a_network_that_looks_to_both_sides_shows_where(model, tmp_path):
     one = sampler(BERT, model, BYTES, tmp_path)

@@ -115,6 +115,7 @@ def ours(model, spec):
         ({"begin": None}, "model.begin must be a symbol"),
         ({"conditions": ["label"]}, "model.conditions must be empty"),
         ({"activation": "relu2"}, "model.activation must be swiglu"),
+        ({"documents": True}, "model.documents must be false"),
     ],
 )
 def test_what_no_layout_can_hold_is_refused_with_the_reason(model, said):

@@ -378,9 +378,9 @@ class Transformer(nn.Module):
         out: Tensor = self.norm(h)
         return out
 
-    def looks(self, h: Tensor) -> Tensor:
-        """(B, layers, heads, S, S): how much each vector takes from each, in every layer."""
-        return looks(self.blocks, *self.place(h, 0))
+    def looks(self, h: Tensor, seen: Tensor | None = None) -> Tensor:
+        """(B, layers, heads, S, S): how much each vector takes from each that it may look at (B, S, S), in every layer."""
+        return looks(self.blocks, *self.place(h, 0), None if seen is None else seen[:, None])
 
     @torch.no_grad()
     def extend(self, h: Tensor, state: dict[str, Tensor] | None, seen: Tensor | None = None) -> tuple[Tensor, State]:

@@ -127,4 +127,4 @@ class GPT(Next):
 
     def attention(self, batch: Batch) -> Tensor:
         x = batch.x.flatten(1)
-        return self.net.looks(torch.cat([self.front(len(x), batch.given), self.embed(x[:, :-1])], 1))
+        return self.net.looks(torch.cat([self.front(len(x), batch.given), self.embed(x[:, :-1])], 1), self.looked(x))

@@ -48,6 +48,7 @@ def write(m: Any, spec: Spec) -> dict[str, Any]:
         (m.kv_heads in (0, m.heads), "model.kv_heads must be 0"),
         (m.begin is not None, "model.begin must be a symbol"),
         (not m.conditions, "model.conditions must be empty"),
+        (not m.documents, "model.documents must be false"),
     )
     return {
         "model_type": "gpt2",

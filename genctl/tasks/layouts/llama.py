@@ -69,6 +69,7 @@ def write(m: Any, spec: Spec) -> dict[str, Any]:
         (not m.qk_norm, "model.qk_norm must be false"),
         (m.begin is not None, "model.begin must be a symbol"),
         (not m.conditions, "model.conditions must be empty"),
+        (not m.documents, "model.documents must be false"),
     )
     rope: dict[str, Any] = {"rope_theta": m.base, "rope_type": "default"}
     if m.stretch:
