@@ -27,7 +27,9 @@ def run(tmp_path_factory):
         "train={steps: 150, batch: 7, lr: 0.01, valid_batches: 0}",
         "sample={beams: 3}",
     ]
-    training.train(training.Request(recipe="seq2seq-multi30k", overrides=[(s, None) for s in sets], out=home / "run", device="cpu"), Quiet())
+    training.train(
+        training.Request(recipe="seq2seq-multi30k", overrides=[(s, None) for s in sets], out=home / "run", device="cpu"), Quiet()
+    )
     return home / "run"
 
 

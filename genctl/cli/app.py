@@ -10,6 +10,7 @@ import typer
 from genctl import __version__
 from genctl.cli import (
     bench,
+    chat,
     data,
     doctor,
     encode,
@@ -59,6 +60,7 @@ def _options(
 
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
+app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("interpolate")(interpolate.interpolate)

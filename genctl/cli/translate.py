@@ -39,6 +39,7 @@ def translate(
         (said,), _ = translate_text.translated(sampler, [text], draw, seed, show.say, to)
         show.result({"text": text, "translation": said}, as_json, [safe_text(said, 100_000)])
         return
+    assert input
     out = out or sample.default_out(ckpt, sampler, seed, "translate")
     if translate_text.source(sampler):
         found = translate_text.translate(sampler, input, draw, seed, out, show.say, to)

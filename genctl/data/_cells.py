@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from genctl.data import find
 from genctl.data._tokens import read
@@ -76,6 +77,17 @@ def _has(shown: str, known: Sequence[str], names: Sequence[str]) -> None:
 
 def _objects(path: Path, names: Sequence[str]) -> list[list[str]]:
     shown, found = safe_text(path), []
+    for number, tree in objects(path, '{"text": ..., "label": ...}'):
+        _has(f"{shown}: line {number}", list(tree), names)
+        if wrong := [name for name in names if not isinstance(tree[name], str | int)]:
+            raise GenctlError("data-format", f"{shown}: line {number}: '{safe_text(wrong[0])}' is neither text nor a whole number")
+        found.append([str(tree[name]) for name in names])
+    return found
+
+
+def objects(path: Path, example: str) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a .jsonl, with the lines they stand in. example: of one. Raises GenctlError (data-format, data-empty, and what `read` raises)."""
+    shown, found = safe_text(path), []
     for number, line in enumerate(lines(path), 1):
         if not line.strip():
             continue
@@ -84,11 +96,8 @@ def _objects(path: Path, names: Sequence[str]) -> list[list[str]]:
         except (ValueError, RecursionError) as e:
             raise GenctlError("data-format", f"{shown}: line {number} is not JSON: {safe_text(e)}", "one object a line") from None
         if not isinstance(tree, dict):
-            raise GenctlError("data-format", f"{shown}: line {number} is no object", 'one object a line: {"text": ..., "label": ...}')
-        _has(f"{shown}: line {number}", list(tree), names)
-        if wrong := [name for name in names if not isinstance(tree[name], str | int)]:
-            raise GenctlError("data-format", f"{shown}: line {number}: '{safe_text(wrong[0])}' is neither text nor a whole number")
-        found.append([str(tree[name]) for name in names])
+            raise GenctlError("data-format", f"{shown}: line {number} is no object", f"one object a line: {example}")
+        found.append((number, tree))
     if not found:
         raise GenctlError("data-empty", f"{shown}: no rows")
     return found

@@ -62,6 +62,7 @@ class Likelihood:
 
     values    (n,) nats of each reference example
     first     (n,) nats of the first symbol alone; None for what is not a row of symbols
+    learned   (n, T) not 0 for the symbols that log_prob counts, where the model learns some alone; None: all
     is_       exact, bound, IS-200 or AIS
     error     a standard error that all values share, such as that of an AIS estimate of log Z; 0: none
     of        log_prob of any batch of x, (B,) on the CPU
@@ -69,6 +70,7 @@ class Likelihood:
 
     values: Tensor | None
     first: Tensor | None = None
+    learned: Tensor | None = None
     is_: str = "exact"
     error: float = 0.0
     of: Callable[[Tensor], Tensor] | None = None

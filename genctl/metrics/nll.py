@@ -8,7 +8,8 @@ bits_per_dim     floats: nats / (D ln 2). Pixels of L levels have a probability,
                  (Theis et al. 2016, https://arxiv.org/abs/1511.01844, section 3.1); continuous data has a density, whose figure moves
                  with its units. `of` says which
 nats_per_token   tokens: a window of running text counts every symbol but its first, which the model has seen nothing before:
-                 (log p(x) - log p(x_0)) / (T - 1). Rows that end by an end symbol count all symbols up to and with it
+                 (log p(x) - log p(x_0)) / (T - 1). Rows that end by an end symbol count all symbols up to and with it. A model that
+                 learns some symbols alone, as those of answers, is asked for these, given all that stand before
 perplexity       exp(nats_per_token)
 bits_per_byte    the same nats over the UTF-8 bytes of the symbols counted
 floor            the entropy of the truth, where it is known; real data has no likelihood of its own otherwise
@@ -90,8 +91,10 @@ def _tokens(case: Case, lost: Tensor) -> dict[str, object]:
     """Per token, per byte."""
     x, found, spec = case.reference.x, case.likelihood, case.spec
     assert found is not None
-    window = spec.end is None and found.first is not None and x.flatten(1).shape[1] > 1
+    window = spec.end is None and found.learned is None and found.first is not None and x.flatten(1).shape[1] > 1
     seen = counted(x, None if window else (spec.end if spec.end is not None else -1))
+    if found.learned is not None:
+        seen = seen & found.learned.flatten(1).bool()
     if window:
         assert found.first is not None
         lost = lost + found.first.double()
@@ -108,5 +111,9 @@ def _tokens(case: Case, lost: Tensor) -> dict[str, object]:
         "bits_per_byte": per_byte / math.log(2),
         "bits_per_byte_se": per_byte_se / math.log(2),
         "tokens": int(seen.sum()),
-        "convention": "all but the first symbol of each window" if window else "every symbol",
+        "convention": "all but the first symbol of each window"
+        if window
+        else "every symbol"
+        if found.learned is None
+        else "learned symbols",
     }

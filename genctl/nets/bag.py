@@ -7,22 +7,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genctl.maths import ranks
+
 PRIME = 1_000_003
 
 
 class Bag(nn.Module):
-    """Rows (B, T) to scores (B, out): the sum of a weight for each group of 1 to `most` symbols, over the root of how many there are."""
+    """Rows (B, T) to scores (B, out): the sum of a weight for each group of 1 to `most` symbols, those of few rows counting more.
+
+    A group counts as log(rows / rows that hold it) + 1, and a row as a vector of length one (Salton and Buckley 1988,
+    https://doi.org/10.1016/0306-4573(88)90021-0); `note` counts them.
+    """
+
+    rows: Tensor
+    holding: Tensor
 
     def __init__(self, out: int, most: int, buckets: int) -> None:
         super().__init__()
         self.most, self.buckets = most, buckets
         self.weight, self.bias = nn.Parameter(torch.zeros(buckets, out)), nn.Parameter(torch.zeros(out))
+        self.register_buffer("rows", torch.zeros(()))
+        self.register_buffer("holding", torch.zeros(buckets))
+
+    def note(self, x: Tensor, alive: Tensor) -> None:
+        """Counts what rows of training hold."""
+        held, there = self.groups(x, alive)
+        seen = ranks.total(torch.bincount(held[there], minlength=self.buckets).float())
+        self.holding += seen
+        self.rows += ranks.total(torch.tensor(float(len(x)), device=x.device))
 
     def forward(self, x: Tensor, alive: Tensor) -> Tensor:
         """alive (B, T): True for the symbols that are in the bag."""
         held, there = self.groups(x, alive)
-        count = there.sum(1, keepdim=True).clamp(min=1)
-        return (F.embedding(held, self.weight) * there[..., None]).sum(1) / count.sqrt() + self.bias
+        rare = (((1 + self.rows) / (1 + self.holding)).log() + 1)[held] * there
+        rare = rare / rare.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        out: Tensor = (F.embedding(held, self.weight) * rare[..., None]).sum(1) + self.bias
+        return out
 
     def groups(self, x: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
         """(buckets (B, G), True for those that are there): each but once."""

@@ -244,7 +244,7 @@ class Desk:
         model = self.sampler.model
         if not isinstance(model, LogProb):
             return f"family '{self.sampler.recipe.family}' has no log_prob"
-        known, first, error = None, None, 0.0
+        known, first, learned, error = None, None, None, 0.0
         if values:
             batch = self.some(self.split, self.ask.n or len(self.split))
             self.say(f"log likelihood of {len(batch):,} {self.ask.split} examples ...")
@@ -253,9 +253,10 @@ class Desk:
             error = float(partition()[1]) if partition else 0.0
             if isinstance(model, Causal) and self.dataset.spec.vocab and self.dataset.spec.end is None:
                 first = self.first(model, batch)
+            learned = batch.given.get(getattr(model, "learn", ""))
             self.memo["likelihood"] = batch
         label = str(model.log_prob_is).replace("-k", f"-{getattr(model.config, 'importance', 'k')}")
-        return Likelihood(values=known, first=first, is_=label, error=error, of=lambda x: self.log_prob(Batch(x=x)))
+        return Likelihood(values=known, first=first, learned=learned, is_=label, error=error, of=lambda x: self.log_prob(Batch(x=x)))
 
     def first(self, model: Any, batch: Batch) -> Tensor:
         """(B,) nats of the first symbol, before which the model has seen nothing."""

@@ -108,14 +108,24 @@ def live(
     length, asked, behind = how.length or spec.size, rule(how, spec), 0 if prompt is None else len(prompt)
     beside = {k: v.to(model.device) for k, v in sampler.given(1, given).items()} or None
     front = None if prompt is None else prompt[None].to(model.device)
-    row, said = torch.zeros(1, 0, dtype=torch.long), ""
+    row, voice = torch.zeros(1, 0, dtype=torch.long), Voice(say, how.stop)
     model.eval()
     with torch.no_grad(), noise.stream(seed, "sample", 0):
         pieces = decoding.stream(model, 1, length, how, window=sampler.window(length), end=spec.end, given=beside, prompt=front, rule=asked)
         for piece in pieces:
             row = torch.cat([row, piece.cpu()], 1)
-            text = sampler.text(row[0], how, behind)
-            sure = text if row.shape[1] == length else letters.certain(text, how.stop)
-            say(sure[len(said) :])
-            said = max(said, sure, key=len)
+            voice.go_on(sampler.text(row[0], how, behind), over=row.shape[1] == length)
     yield row
+
+
+class Voice:
+    """Says a text in the making: at each turn what has become certain of it."""
+
+    def __init__(self, say: Say, stop: Sequence[str]) -> None:
+        self.say, self.stop, self.said = say, stop, ""
+
+    def go_on(self, text: str, over: bool = False) -> None:
+        """text: as far as it goes now."""
+        sure = text if over else letters.certain(text, self.stop)
+        self.say(sure[len(self.said) :])
+        self.said = max(self.said, sure, key=len)

@@ -42,6 +42,8 @@ class NextConfig(SymbolConfig):
     """The symbol whose vector stands before the first one; none: a vector of its own is learned."""
     conditions: list[str] = Field(default_factory=list, max_length=16)
     """Names beside x, such as label, that x is conditional on."""
+    learn: str = ""
+    """The name beside x that says which symbols are learned, such as those of an answer; the others are only read. Empty: all are."""
 
 
 class Next(Ordered):
@@ -59,6 +61,11 @@ class Next(Ordered):
                 beside = ", ".join(spec.given) or "nothing"
                 raise GenctlError("config", f"model.conditions: '{safe_text(name)}' does not stand beside this data; {beside} does")
         self.conditions = tuple(names)
+        self.learn = getattr(config, "learn", "")
+        told = spec.given.get(self.learn)
+        if self.learn and (told is None or (told.shape, told.vocab) != (spec.shape, 2)):
+            what = f"model.learn: no '{safe_text(self.learn)}' stands beside this data and says yes or no of each symbol"
+            raise GenctlError("config", what, "leave it out, or data of dialogues")
         self.readers = nn.ModuleDict({name: Reader(spec.given[name], width) for name in names})
         self.begin = getattr(config, "begin", None)
         if self.begin is not None and self.begin >= spec.vocab:
@@ -101,10 +108,18 @@ class Next(Ordered):
         """(B, T, V): of each symbol of x (B, T), given those before it."""
         return self.score(self.hidden(x, given))
 
+    def counts(self, batch: Batch) -> Tensor | None:
+        """(B, T) True for the symbols that are learned; all up to the end where nothing beside x says which. None: all."""
+        live = decoding.live(batch.x.flatten(1), self.spec.end)
+        if self.learn not in batch.given:
+            return live
+        told = batch.given[self.learn].flatten(1).bool()
+        return told if live is None else live & told
+
     def nats(self, batch: Batch) -> Tensor:
         x = batch.x.flatten(1)
         nats = F.cross_entropy(self.logits(x, batch.given).flatten(0, 1), x.flatten(), reduction="none").view_as(x)
-        mask = decoding.live(x, self.spec.end)
+        mask = self.counts(batch)
         return nats if mask is None else nats * mask
 
     def context(self, batch: Batch, seen: Tensor | None = None) -> Tensor:
@@ -120,12 +135,13 @@ class Next(Ordered):
     # --- the contract ---
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
-        """Nats per symbol."""
+        """Nats per symbol that is learned."""
         x = batch.x.flatten(1)
         h, y = self.hidden(x, batch.given).flatten(0, 1), x.flatten()
-        live = decoding.live(x, self.spec.end)
-        count = x.numel() if live is None else live.sum()
-        return Loss(self.mean_nats(h, y, None if live is None else live.flatten() / count), weight=count)
+        mask = self.counts(batch)
+        count = x.numel() if mask is None else mask.sum()
+        share = None if mask is None else mask.flatten() / mask.sum().clamp(min=1)
+        return Loss(self.mean_nats(h, y, share), weight=count)
 
     def mean_nats(self, h: Tensor, y: Tensor, share: Tensor | None) -> Tensor:
         """Scalar: the nats of symbols y (N,) behind h (N, width), by their share (N,) in a mean; None: all alike."""

@@ -68,7 +68,18 @@ class Reader(OnBody):
     def bagged(self, batch: Batch) -> Tensor:
         """The word of the bag."""
         x = self.trim(batch.x.flatten(1))
-        return self.bag(x, torch.ones_like(x, dtype=torch.bool) if self.spec.end is None else x != self.spec.end)
+        return self.bag(x, self.words(x))
+
+    def words(self, x: Tensor) -> Tensor:
+        """(B, T) True for the symbols before the end."""
+        return torch.ones_like(x, dtype=torch.bool) if self.spec.end is None else x != self.spec.end
+
+    def noted(self, batch: Batch, at: Progress) -> Batch:
+        """Lets the bag count what it is trained on."""
+        if self.bag is not None:
+            x = batch.x.flatten(1)
+            self.bag.note(x, self.words(x))
+        return batch
 
     def stages(self) -> list[Stage]:
         def alone(name: str, params: list[nn.Parameter], word: Callable[[Batch], Tensor]) -> Player:
@@ -77,7 +88,7 @@ class Reader(OnBody):
         bag = [] if self.bag is None else list(self.bag.parameters())
         own = {id(p) for p in bag}
         players = [alone("model", [p for p in self.parameters() if id(p) not in own], self.told)]
-        return [Stage(name="train", players=[*players, alone("bag", bag, self.bagged)] if bag else players)]
+        return [Stage(name="train", players=[*players, alone("bag", bag, self.bagged)] if bag else players, feed=self.noted)]
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
         return self.missed(self.predict(batch), batch)
