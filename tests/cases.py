@@ -119,10 +119,12 @@ CASES = {
     "seq2seq-lstm": Case("seq2seq", TOLD, {**SMALL_GPT, "network": "lstm"}),
     "bert": Case("bert", WORDS, {**SMALL_BERT, "norms": "behind"}),
     "reader": Case(
-        "reader", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "symbol_dropout": 0.2, "pool": "attend", "bag": 2, "buckets": 64}
+        "reader",
+        TOLD,
+        {"body": {"family": "bert", "model": SMALL_BERT}, "dropout": 0.1, "symbol_dropout": 0.2, "pool": "attend", "bag": 2, "buckets": 64},
     ),
-    "reader-tags": Case("reader", TOLD, {"body": {"family": "lstm", "model": {"layers": 1, "width": 16}}, "target": "tag"}),
-    "embedder": Case("embedder", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "near": "label"}),
+    "reader-tags": Case("reader", TOLD, {"body": {"family": "lstm", "model": {"layers": 1, "width": 16}}, "dropout": 0.1, "target": "tag"}),
+    "embedder": Case("embedder", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "dropout": 0.1, "near": "label"}),
     "ngram": Case("ngram", WORDS, {"order": 3, "capacity": 500}),
     "classifier": Case("classifier", DIGITS, {"width": 4, "features": 8, "dropout": 0.2}),
 }

@@ -14,6 +14,7 @@ from genctl.errors import GenctlError
 from genctl.families.autoregressive.gpt import GPT
 from genctl.families.autoregressive.lstm import LSTM
 from genctl.families.autoregressive.pixelcnn import PixelCNN
+from genctl.families.masked.bert import BERT
 from genctl.maths.rollout import rollout
 from genctl.media import _heat
 from genctl.tasks import explain
@@ -59,6 +60,23 @@ def test_the_map_of_the_loss_sums_to_minus_log_prob(cls, model, tmp_path):
         assert torch.equal(torch.from_numpy(arrays["attention"]), one.model.attention(Batch(x=x))[0])
     else:
         assert "attention" not in arrays
+
+
+@pytest.mark.parametrize("model", [SMALL, {**SMALL, "norms": "behind", "positions": "learned", "begin": 1, "mask": 2}])
+def test_a_network_that_looks_to_both_sides_shows_where(model, tmp_path):
+    one = sampler(BERT, model, BYTES, tmp_path)
+    found = explain.explain(one, "to be, or not", tmp_path / "out")
+    assert "nats" not in found
+    looks, x = torch.from_numpy(np.load(tmp_path / "out" / "explain.npz")["attention"]), torch.tensor([list(b"to be, or not")])
+    size = 13 + ("begin" in model)
+    assert looks.shape == (2, 2, size, size)
+    torch.testing.assert_close(looks.sum(-1), torch.ones(looks.shape[:-1]))
+    block = one.model.net.blocks[0]
+    with torch.no_grad():
+        h, turn, _ = one.model.net.place(*one.model.begun(x, None))
+        q, k, _ = block.attention.project(block.norm1(h), turn)
+        by_hand = torch.softmax(k[0, :, 1] @ q[0, 3, 1] / 4**0.5, 0)
+    torch.testing.assert_close(looks[0, 1, 3], by_hand)
 
 
 class Reader(html.parser.HTMLParser):

@@ -14,7 +14,7 @@ from genctl import checkpoint, durable
 from genctl.contract import Spec
 from genctl.errors import GenctlError
 from genctl.families.autoregressive.gpt import GPT
-from genctl.tasks import huggingface, move
+from genctl.tasks import huggingface, huggingface_out, move
 from genctl.tasks.sample import Sampler
 from tests import foreign
 from tests.battery import build
@@ -90,7 +90,7 @@ def test_what_goes_out_comes_in_with_the_same_logits(model, kind, tmp_path):
     spec = Spec(shape=(9,), vocab=7, end=0, media="text", codec={"symbols": list("abcdefg")})
     net, plan = ours({"layers": 2, "heads": 2, "width": 8, **model}, spec)
     tmp_path.joinpath("out").mkdir()
-    huggingface.write(plan, spec, checkpoint.weights(net), tmp_path / "out")
+    huggingface_out.write(plan, spec, checkpoint.weights(net), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == kind
     _, back, _, found = imported(tmp_path / "out", tmp_path)
     assert (found.shape, found.vocab, found.end) == ((9,), 7, 0)
@@ -123,7 +123,7 @@ def test_what_no_layout_can_hold_is_refused_with_the_reason(model, said):
     spec = Spec(shape=(9,), vocab=7, given={"label": Spec(shape=(), vocab=3)})
     fits = {"norm": "rms", "activation": "swiglu", "qk_norm": False, "begin": 2}
     with pytest.raises(GenctlError, match=said) as caught:
-        huggingface.layout_of(plan(GPT, {**fits, **model}), spec)
+        huggingface_out.layout_of(plan(GPT, {**fits, **model}), spec)
     assert caught.value.id == "config"
 
 
@@ -132,7 +132,7 @@ def test_other_families_are_refused():
     from tests.battery import plan
 
     with pytest.raises(GenctlError, match="no layout for family 'lstm'"):
-        huggingface.layout_of(plan(LSTM, {}), Spec(shape=(9,), vocab=7))
+        huggingface_out.layout_of(plan(LSTM, {}), Spec(shape=(9,), vocab=7))
 
 
 # --- forms of a folder -------------------------------------------------------------------------------------------------------

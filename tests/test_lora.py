@@ -210,6 +210,30 @@ def test_an_adapter_has_the_names_and_shapes_of_its_layout(tuned, tmp_path):
     torch.testing.assert_close(run.logits(x, None), wanted, atol=1e-5, rtol=1e-4)
 
 
+def test_corrections_of_scaled_matrices_are_scaled_in_theirs(tmp_path, monkeypatch):
+    """T5's queries are ours by a factor: so are the factors of a correction."""
+    monkeypatch.chdir(tmp_path)
+    config = {**foreign.T5, "n_positions": 12}
+    (foreign.write(tmp_path / "theirs", config) / "tokenizer.json").write_text(foreign.tokenizer(config, {"<pad>": 0, "</s>": 1}))
+    here("import", "theirs", "--out", "base.safetensors")
+    (tmp_path / "pairs.csv").write_text("source,target\n" + "cde,edc\nfgh,hgf\n" * 20)
+    model = checkpoint.load(tmp_path / "base.safetensors")[1].plain()["model"]
+    data = {"name": "text-pairs", "path": "pairs.csv", "length": 12, "source_length": 12}
+    keys = {"steps": 3, "batch": 8, "lr": 0.03, "init_from": "theirs", "lora": {"rank": 2}}
+    (tmp_path / "r.yaml").write_text(json.dumps({"family": "seq2seq", "data": data, "model": model, "train": keys}))
+    here("train", "r.yaml", "--out", "run", "--device", "cpu")
+    here("export", "--ckpt", "run", "--to", "peft", "--out", "adapter")
+    kept, run = load_file("adapter/adapter_model.safetensors"), checkpoint.load(durable.locate(tmp_path / "run", print))[0]
+    w, name = foreign.weights(config), "decoder.block.1.layer.1.EncDecAttention.q"
+    a, b = (kept[f"base_model.model.{name}.lora_{f}.weight"] for f in "AB")
+    ours = run.net.writer.blocks[1].cross.query.weight
+    torch.testing.assert_close((w[f"{name}.weight"] + 8 * b @ a) * 8**0.5, ours, atol=1e-5, rtol=1e-4)
+    here("import", "adapter", "--from", "peft", "--base", "base.safetensors", "--out", "merged.safetensors")
+    merged = checkpoint.load(tmp_path / "merged.safetensors")[0]
+    for (k, p), q in zip(merged.named_parameters(), run.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=1e-4, msg=k)
+
+
 def test_a_family_without_a_layout_has_adapters_under_its_own_names(tmp_path):
     step = run_training(GPT, SMALL, ROW, tmp_path / "run", 2, batch=8, lora={"targets": ["down"]})
     peft.write(step.path, tmp_path / "out")

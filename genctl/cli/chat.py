@@ -24,7 +24,9 @@ def chat(
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Talk with a model of dialogues: each line is answered; /reset begins anew, /save FILE keeps what was said, /quit ends.
+    """Talk with a model of dialogues.
+
+    Each line of the input is answered; /reset begins anew, /save FILE keeps what was said, /quit ends.
 
     Example: genctl chat --ckpt runs/latest --set temperature=0.7
     """

@@ -17,8 +17,9 @@ def export(
 ) -> None:
     """Write a checkpoint as one file, or as a folder that Hugging Face's libraries read.
 
-    hf: a `gpt` whose recipe says positions: learned, norm: layer, activation: gelu, gelu_tanh or relu2 becomes GPT-2; one that says positions:
-    rotary, norm: rms, activation: swiglu becomes Llama. Both need qk_norm: false and begin: a symbol, and no conditions.
+    hf: a `gpt` whose recipe says positions: learned, norm: layer, activation: gelu, gelu_tanh, relu or relu2 becomes GPT-2; one that says
+    positions: rotary, norm: rms, activation: swiglu becomes Llama. Both need qk_norm: false and begin: a symbol, and no conditions.
+    A `bert` in its author's form becomes BERT, a `seq2seq` with relative positions T5; docs/huggingface.md says more.
 
     peft: the corrections of a run with train.lora, as an adapter.
 

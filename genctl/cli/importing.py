@@ -11,7 +11,7 @@ from genctl.errors import GenctlError, safe_text
 
 def import_(
     folder: Annotated[
-        Path, typer.Argument(help="config.json, tokenizer.json and safetensors of a GPT-2 or Llama model; or a PEFT adapter.")
+        Path, typer.Argument(help="config.json, tokenizer.json and safetensors of a GPT-2, Llama, BERT or T5; or a PEFT adapter.")
     ],
     from_: Annotated[str, typer.Option("--from", metavar="hf|peft", help="Whose layout it is.")] = "hf",
     out: Annotated[Path | None, typer.Option(help="The checkpoint to write; default FOLDER.safetensors here.")] = None,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genctl.nets.rotary import rotations
-from genctl.nets.transformer import Activation, Block, Looked, normed
+from genctl.nets.transformer import Activation, Block, Looked, looks, normed
 
 
 class Behind(Block):
@@ -48,15 +48,17 @@ class Encoder(nn.Module):
         qk_norm: bool = True,
         bias: bool = False,
         activation: Activation = "gelu",
+        eps: float = 0.0,
         inner: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         block = Behind if behind else Block
         self.blocks = nn.ModuleList(
-            block(width, heads, heads, inner or 4 * width, bias, qk_norm, activation, "layer", dropout, causal=False) for _ in range(layers)
+            block(width, heads, heads, inner or 4 * width, bias, qk_norm, activation, "layer", dropout, causal=False, eps=eps)
+            for _ in range(layers)
         )
-        self.norm, self.behind, self.dropout = normed("layer", width, bias), behind, dropout
+        self.norm, self.behind, self.dropout = normed("layer", width, bias, eps), behind, dropout
         self.position = None if rotary else nn.Parameter(0.02 * torch.randn(length, width))
         self.register_buffer("turns", rotations(length, width // heads) if rotary else None, persistent=False)
         for name, p in self.blocks.named_parameters():
@@ -65,14 +67,22 @@ class Encoder(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
 
-    def forward(self, h: Tensor, seen: Tensor | None) -> Tensor:
-        """seen (B, S): True for vectors that are looked at; None: all."""
+    def place(self, h: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What the first block is told: vectors at their positions, rotations, and which vectors are looked at (B, 1, 1, S)."""
         size = h.shape[1]
         h = h if self.position is None else h + self.position[:size]
         h = self.norm(h) if self.behind else h
         h = F.dropout(h, self.dropout, self.training) if self.dropout else h
-        turn, mask = None if self.turns is None else self.turns[:, :size], None if seen is None else seen[:, None, None]
+        return h, None if self.turns is None else self.turns[:, :size], None if seen is None else seen[:, None, None]
+
+    def forward(self, h: Tensor, seen: Tensor | None) -> Tensor:
+        """seen (B, S): True for vectors that are looked at; None: all."""
+        h, turn, mask = self.place(h, seen)
         for block in self.blocks:
             h = block(h, turn, mask)
         out: Tensor = h if self.behind else self.norm(h)
         return out
+
+    def looks(self, h: Tensor, seen: Tensor | None) -> Tensor:
+        """(B, layers, heads, S, S): how much each vector takes from each, in every layer."""
+        return looks(self.blocks, *self.place(h, seen))

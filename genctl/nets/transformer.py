@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genctl.nets.relative import Relative
 from genctl.nets.rotary import Stretch, rotations, turned
 
-Activation = Literal["gelu", "gelu_tanh", "relu2", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "relu2", "swiglu", "geglu"]
 Norm = Literal["layer", "rms"]
 PATIENCE = 8  # steps of one symbol after which laying the weights out anew pays
 
@@ -109,8 +110,10 @@ class _ReLU2(torch.autograd.Function):
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
     "relu2": _ReLU2.apply,  # type: ignore[no-untyped-call]
 }
+GATES: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": F.silu, "geglu": partial(F.gelu, approximate="tanh")}
 
 
 def normed(kind: Norm, width: int, bias: bool, eps: float = 0.0) -> nn.Module:
@@ -119,8 +122,8 @@ def normed(kind: Norm, width: int, bias: bool, eps: float = 0.0) -> nn.Module:
 
 
 def between(width: int, activation: Activation, inner: int = 0) -> int:
-    """Units between the two layers: four times the width, or for swiglu, which has three matrices, 8/3; `inner` if that is given."""
-    return inner or (-(-8 * width // 3) if activation == "swiglu" else 4 * width)
+    """Units between the two layers: four times the width, or with a gate, which is a third matrix, 8/3; `inner` if that is given."""
+    return inner or (-(-8 * width // 3) if activation in GATES else 4 * width)
 
 
 class Attention(nn.Module):
@@ -150,18 +153,20 @@ class Attention(nn.Module):
         return self.kv_heads != self.heads
 
     def forward(self, h: Tensor, turn: Tensor | None, seen: Tensor | None = None) -> Tensor:
-        """seen: (B, 1, 1 or S, S), True for vectors that are looked at; a causal network takes one that is causal itself."""
+        """seen: (B, 1, 1 or S, S), True for vectors that are looked at, or numbers to add to scores; of a causal network causal itself."""
         q, k, v = (t.transpose(1, 2) for t in self.project(h, turn))
         o = F.scaled_dot_product_attention(
             q, k, v, seen, self.dropout if self.training else 0.0, is_causal=self.causal and seen is None, enable_gqa=self.grouped
         )
         return o.transpose(1, 2).flatten(2)
 
-    def looks(self, h: Tensor, turn: Tensor | None) -> Tensor:
+    def looks(self, h: Tensor, turn: Tensor | None, seen: Tensor | None = None) -> Tensor:
         """(B, heads, S, S): how much each vector takes from each; rows sum to one."""
         q, k, _ = (t.transpose(1, 2) for t in self.project(h, turn))
         k = k.repeat_interleave(self.heads // self.kv_heads, 1)
         scores = q @ k.mT / math.sqrt(q.shape[-1])
+        if seen is not None:
+            scores = scores.masked_fill(~seen, -torch.inf)
         if self.causal:
             scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
         return scores.softmax(-1)
@@ -223,7 +228,7 @@ class Block(nn.Module):
         self.attention = Attention(width, heads, kv_heads, bias, qk_norm, dropout if attention else 0.0, causal)
         self.cross = Cross(width, heads, bias, qk_norm, dropout if attention else 0.0) if cross else None
         self.norm3 = normed(norm, width, bias, eps) if cross else None
-        self.up, self.down = nn.Linear(width, 2 * inner if activation == "swiglu" else inner, bias), nn.Linear(inner, width, bias)
+        self.up, self.down = nn.Linear(width, 2 * inner if activation in GATES else inner, bias), nn.Linear(inner, width, bias)
         self.activation, self.dropout = activation, dropout
 
     def add(self, h: Tensor, change: Tensor) -> Tensor:
@@ -231,9 +236,9 @@ class Block(nn.Module):
 
     def think(self, h: Tensor, apply: Apply = _plain) -> Tensor:
         u = apply(self.up, self.norm2(h))
-        if self.activation == "swiglu":
+        if self.activation in GATES:
             gate, u = u.chunk(2, -1)
-            u = F.silu(gate) * u
+            u = GATES[self.activation](gate) * u
         else:
             u = ACTIVATIONS[self.activation](u)
         return self.add(h, apply(self.down, u))
@@ -261,13 +266,22 @@ class Block(nn.Module):
         return self.think(self.look(h, memory, apply), apply)
 
 
+def looks(blocks: nn.ModuleList, h: Tensor, turn: Tensor | None, seen: Tensor | None = None) -> Tensor:
+    """(B, layers, heads, S, S): how much each vector takes from each in blocks one after another, of which h (B, S, width) is read first."""
+    found = []
+    for block in blocks:
+        found.append(block.attention.looks(block.norm1(h), turn, seen))  # type: ignore[union-attr, operator]
+        h = block(h, turn, seen)
+    return torch.stack(found, 1)
+
+
 class Transformer(nn.Module):
     """Vectors (B, S, width) to vectors of the same shape, each a function of itself and those before it; causal=False: of all.
 
     length    the most vectors that are read together
     cross     each block also looks at a memory, which `remember` makes of the vectors of another network
-    rotary    turns queries and keys by their position, the slowest pair by about 1 / base; otherwise `position` holds a learned vector
-              for each
+    rotary    turns queries and keys by their position, the slowest pair by about 1 / base
+    relative  adds a learned number for each distance to the scores; without either `position` holds a learned vector for each place
     kv_heads  heads of keys and values; 0: as many as of queries
     inner     units between the two layers; 0: as `between` says
     dropout   of what is read, of attention and of what each half of a block adds; attention=False: not of attention
@@ -283,6 +297,7 @@ class Transformer(nn.Module):
         length: int,
         *,
         rotary: bool = True,
+        relative: bool = False,
         qk_norm: bool = True,
         bias: bool = False,
         activation: Activation = "relu2",
@@ -309,7 +324,8 @@ class Transformer(nn.Module):
         self.norm = normed(norm, width, bias, eps)
         self.heads, self.qk_norm = heads, qk_norm
         self.memory = nn.Linear(width, layers * 2 * width, bias) if cross else None  # keys and values of all layers
-        self.position = None if rotary else nn.Parameter(torch.empty(length, width))
+        self.relative = Relative(heads, causal) if relative else None
+        self.position = None if rotary or relative else nn.Parameter(torch.empty(length, width))
         self.register_buffer("turns", rotations(length, width // heads, base, stretch) if rotary else None, persistent=False)
         self.reset()
 
@@ -331,6 +347,13 @@ class Transformer(nn.Module):
             h = h + self.position[first:stop]
         return F.dropout(h, self.dropout, self.training) if self.dropout else h, None if self.turns is None else self.turns[:, first:stop]
 
+    def seeing(self, first: int, stop: int, seen: Tensor | None) -> Tensor | None:
+        """What attention of the vectors first .. stop - 1 is told: which are looked at, and with relative positions what is added to scores."""
+        if self.relative is None:
+            return seen
+        added: Tensor = self.relative(first, stop)
+        return added if seen is None else added.masked_fill(~seen, -torch.inf)
+
     def remember(self, h: Tensor, seen: Tensor) -> dict[str, Tensor]:
         """Vectors (B, M, width), of which those `seen` (B, M) are to be looked at, as keys and values (B, layers, 2, heads, M, d)."""
         assert self.memory is not None
@@ -349,7 +372,7 @@ class Transformer(nn.Module):
     def forward(self, h: Tensor, seen: Tensor | None = None, memory: dict[str, Tensor] | None = None) -> Tensor:
         """seen: True for vectors that are looked at: (B, S), of a network that looks to both sides; (B, S, S), by each."""
         h, turn = self.place(h, 0)
-        mask = None if seen is None else seen[:, None] if seen.ndim == 3 else seen[:, None, None]
+        mask = self.seeing(0, h.shape[1], None if seen is None else seen[:, None] if seen.ndim == 3 else seen[:, None, None])
         for block, looked in zip(self.blocks, self.looked(memory or {}), strict=True):
             h = block(h, turn, mask, looked)
         out: Tensor = self.norm(h)
@@ -357,12 +380,7 @@ class Transformer(nn.Module):
 
     def looks(self, h: Tensor) -> Tensor:
         """(B, layers, heads, S, S): how much each vector takes from each, in every layer."""
-        h, turn = self.place(h, 0)
-        found = []
-        for block in self.blocks:
-            found.append(block.attention.looks(block.norm1(h), turn))  # type: ignore[union-attr, operator]
-            h = block(h, turn)
-        return torch.stack(found, 1)
+        return looks(self.blocks, *self.place(h, 0))
 
     @torch.no_grad()
     def extend(self, h: Tensor, state: dict[str, Tensor] | None, seen: Tensor | None = None) -> tuple[Tensor, State]:
@@ -384,7 +402,7 @@ class Transformer(nn.Module):
             if cache.steps == PATIENCE and Packed.able(h):
                 cache.apply = Packed([m for m in self.modules() if isinstance(m, nn.Linear)], len(h))
         h, turn = self.place(h, cache.used)
-        mask = None if seen is None else seen[:, None]
+        mask = self.seeing(cache.used, cache.used + h.shape[1], None if seen is None else seen[:, None])
         for block, past, looked in zip(self.blocks, cache.layers, self.looked(memory), strict=True):
             h = block.extend(h, turn, past, cache.used, cache.apply, looked, mask)  # type: ignore[operator]
         cache.used += h.shape[1]

@@ -44,13 +44,13 @@ def _fitting(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Te
 def spec_of(source: Path) -> Spec:
     """What a model to start from was trained on. Raises GenctlError (no-input, ckpt-...)."""
     if huggingface.is_folder(source):
-        return huggingface.read(source, 0).spec
+        return huggingface.spec_of(source)
     return checkpoint.understand(checkpoint.look(durable.locate(source, lambda text: None)))[1]
 
 
 def _source(source: Path, spec: Spec, say: Callable[[str], None]) -> tuple[dict[str, Tensor], Spec]:
     if huggingface.is_folder(source):
-        found = huggingface.read(source, spec.size if spec.vocab else 0)
+        found = huggingface.read(source, *((spec.size, spec.vocab) if spec.vocab else (0, 0)))
         return found.tensors, found.spec
     head, tensors = checkpoint.unpack(durable.locate(source, say))
     return tensors, checkpoint.understand(head)[1]

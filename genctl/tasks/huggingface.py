@@ -1,4 +1,4 @@
-"""Folders of Hugging Face: config.json, weights as safetensors (one file, or shards under an index), tokenizer.json. Read and written.
+"""Folders of Hugging Face: config.json, weights as safetensors (one file, or shards under an index), tokenizer.json: how they are read.
 
 Nothing in such a folder is believed: names of shards stay inside it, every tensor must have the shape that the config asks for, and
 pickles are refused unread. Format: https://huggingface.co/docs/transformers/main_classes/model, https://huggingface.co/docs/tokenizers.
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -29,7 +28,6 @@ from genctl.tasks import layouts
 from genctl.tasks.layouts import Layout, Shape, Unlike
 
 CONFIG, TOKENIZER, WHOLE, INDEX = "config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
-TOLD = "tokenizer_config.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_JSON, MAX_TOKENIZER, MAX_SHARDS = 8 * 2**20, 64 * 2**20, 4096
 CONTEXT = 4096  # the longest context that is taken over unasked: what is kept of every symbol while drawing fills memory
@@ -52,27 +50,46 @@ def is_folder(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------------
+def read(folder: Path, context: int = 0, vocab: int = 0) -> Found:
+    """A folder's model as a checkpoint's contents, in float32.
 
-
-def read(folder: Path, context: int = 0) -> Found:
-    """A folder's model as a checkpoint's contents, in float32. `context`: symbols it reads at most; 0: its own number, up to 4,096.
+    context   symbols it reads at most; 0: its own number, up to 4,096
+    vocab     the symbols that are known to a text: where the tokeniser has as many and the model more, those rows alone are taken
 
     Raises GenctlError: no-input, permission, usage, ckpt-format, -header, -truncated, -meta, -content.
     """
+    layout, plan, whole, spec, notes = _described(folder, context, vocab)
+    return Found(layout, plan, spec, _tensors(folder, layout, plan, whole, spec, _stored(folder)), notes)
+
+
+def spec_of(folder: Path) -> Spec:
+    """What a folder's model reads and writes; its weights stay unread. Raises GenctlError as `read` does."""
+    return _described(folder, 0, 0)[3]
+
+
+def _described(folder: Path, context: int, vocab: int) -> tuple[Layout, Recipe, Spec, Spec, list[str]]:
+    """What config.json and tokenizer.json say: layout, recipe, the Spec of the whole and of what is taken of it, and what is to be told."""
     _, tree = read_object(folder / CONFIG)
-    layout = _layout(folder, tree)
-    stored = _stored(folder)
-    plan, whole = _understood(folder, layout, tree, context)
-    spec, notes = dataclasses.replace(whole, shape=(context or min(whole.size, CONTEXT),)), []
-    if spec.size < whole.size:
-        notes.append(f"the context is {spec.size} symbols of {whole.size}")
+    layout, notes = _layout(folder, tree), []
+    text, numbers = "", {}
     if (folder / TOKENIZER).is_file():
-        spec = dataclasses.replace(spec, codec=_tokenizer(folder / TOKENIZER, spec))
+        text, tokenizer = read_object(folder / TOKENIZER, MAX_TOKENIZER)
+        numbers = numbers_of(folder / TOKENIZER, tokenizer)
     else:
         notes.append("warning[tokenizer]: no tokenizer.json: prompts and samples are numbers of symbols")
-    plan = dataclasses.replace(plan, data=told(plan.data, spec))
-    return Found(layout, plan, spec, _tensors(folder, layout, plan, whole, spec, stored), notes)
+    plan, whole = _understood(folder, layout, layouts.Config(tree, numbers), context)
+    count = max(numbers.values(), default=-1) + 1
+    if count > whole.vocab:
+        what = f"it has a symbol {count - 1}, the model has {whole.vocab}"
+        raise bad("ckpt-meta", folder / TOKENIZER, what, "the tokenizer of this very model")
+    new: dict[str, Any] = {"shape": (context or min(whole.size, CONTEXT),), "codec": {"tokenizer": text.strip()} if text else {}}
+    if text and vocab == count:
+        new["vocab"] = count
+    beside = {k: dataclasses.replace(v, **new) for k, v in whole.given.items()}
+    spec = dataclasses.replace(whole, **new, given=beside)
+    if spec.size < whole.size:
+        notes.append(f"the context is {spec.size} symbols of {whole.size}")
+    return layout, dataclasses.replace(plan, data=told(plan.data, spec)), whole, spec, notes
 
 
 def read_object(path: Path, most: int = MAX_JSON) -> tuple[str, dict[str, Any]]:
@@ -99,14 +116,14 @@ def _layout(folder: Path, tree: Mapping[str, Any]) -> Layout:
     return known[kind]
 
 
-def _understood(folder: Path, layout: Layout, tree: Mapping[str, Any], context: int) -> tuple[Recipe, Spec]:
+def _understood(folder: Path, layout: Layout, asked: layouts.Config, context: int) -> tuple[Recipe, Spec]:
     """The recipe, for a context, and the Spec that a config.json means."""
     try:
-        settings, spec = layout.read(layouts.Config(tree))
+        settings, spec = layout.read(asked)
         if context > spec.size:
             raise GenctlError("usage", f"a context of {context}: this model reads {spec.size} symbols at most")
         length = context or min(spec.size, CONTEXT)
-        plain = {"family": layout.FAMILY, "data": {"name": "text", "length": max(2, length)}, "model": settings}
+        plain = {"family": layout.FAMILY, "data": {"name": layout.DATA, "length": max(2, length)}, "model": settings}
         return recipe.resolve(Tree(plain | _drawing(layout, length))), spec
     except Unlike as e:
         raise GenctlError("ckpt-meta", [f"{safe_text(folder.name)}/{CONFIG}: {line}" for line in e.lines]) from None
@@ -124,16 +141,7 @@ def _drawing(layout: Layout, length: int) -> dict[str, Any]:
     return {"sample": {k: v for k, v in {"chunk": 1, "length": min(length, 256)}.items() if k in keys}}
 
 
-def _tokenizer(path: Path, spec: Spec) -> dict[str, Any]:
-    """A tokenizer.json as the codec of a Spec. Raises GenctlError (ckpt-meta)."""
-    text, tree = read_object(path, MAX_TOKENIZER)
-    largest = max(_numbers(path, tree).values(), default=-1)
-    if largest >= spec.vocab:
-        raise bad("ckpt-meta", path, f"it has a symbol {largest}, the model has {spec.vocab}", "the tokenizer of this very model")
-    return {"tokenizer": text.strip()}
-
-
-def _numbers(path: Path, tree: Mapping[str, Any]) -> dict[str, int]:
+def numbers_of(path: Path, tree: Mapping[str, Any]) -> dict[str, int]:
     """The symbols of a tokenizer.json by name. Raises GenctlError (ckpt-meta)."""
     try:
         table = tree["model"]["vocab"]
@@ -148,9 +156,10 @@ def _numbers(path: Path, tree: Mapping[str, Any]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor is, and what the header of that file says of it."""
+    """Where a tensor is, under which name, and what the header of that file says of it."""
 
     path: Path
+    name: str
     dtype: str
     shape: Shape
 
@@ -160,7 +169,7 @@ def _stored(folder: Path) -> dict[str, Stored]:
     if not (folder / INDEX).is_file():
         if not (folder / WHOLE).is_file():
             raise _without_weights(folder)
-        return {k: Stored(folder / WHOLE, *told) for k, told in header.read(folder / WHOLE, own=False).tensors.items()}
+        return {k: Stored(folder / WHOLE, k, *told) for k, told in header.read(folder / WHOLE, own=False).tensors.items()}
     table = read_object(folder / INDEX)[1].get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
         raise bad("ckpt-meta", folder / INDEX, "its weight_map does not name a file for each tensor")
@@ -175,7 +184,7 @@ def _stored(folder: Path) -> dict[str, Stored]:
     for tensor, name in table.items():
         if tensor not in inside[name]:
             raise bad("ckpt-content", folder / INDEX, f"tensor '{safe_text(tensor, 60)}' is not in {safe_text(name, 80)}")
-    return {tensor: Stored(folder / name, *inside[name][tensor]) for tensor, name in table.items()}
+    return {tensor: Stored(folder / name, tensor, *inside[name][tensor]) for tensor, name in table.items()}
 
 
 def _without_weights(folder: Path) -> GenctlError:
@@ -188,39 +197,45 @@ def _without_weights(folder: Path) -> GenctlError:
 
 
 def _tensors(folder: Path, layout: Layout, plan: Recipe, whole: Spec, spec: Spec, stored: Mapping[str, Stored]) -> dict[str, Tensor]:
-    """Our tensors out of theirs, whose shapes are compared first; of tables of positions the first rows, if `spec` is shorter than `whole`.
+    """Our tensors out of theirs, whose shapes are compared first; of a table of positions or symbols the first rows, if `spec` has fewer.
 
     Raises GenctlError (ckpt-meta, ckpt-content).
     """
-    bare = not any(name.startswith(layout.PREFIX) for name in stored)
-
-    def called(name: str) -> str:
-        return name.removeprefix(layout.PREFIX) if bare else name
-
     places = layout.names(plan.model)
-    theirs, ours = (_shapes(folder / CONFIG, plan, s) for s in (whole, spec))
-    expected = {called(n): s for k, place in places.items() for n, s in place.shapes(theirs[k]).items()}
-    found = {k: v for k, v in stored.items() if k in expected or not k.endswith(layout.STRAY)}
+    theirs, ours = (shapes(folder / CONFIG, plan, s) for s in (whole, spec))
+    expected = {n: s for k, place in places.items() for n, s in place.shapes(theirs[k]).items()}
+    found = {k: v for k, v in _named(layout, stored).items() if k in expected or not k.endswith(layout.STRAY)}
     checkpoint.match(folder, {k: v.shape for k, v in found.items()}, expected, CONFIG)
     for name, one in found.items():
         if one.dtype not in FLOATS:
-            raise bad(
-                "ckpt-content", folder, f"tensor '{safe_text(name, 60)}' holds {one.dtype}: genctl reads floating point weights alone"
-            )
+            what = f"tensor '{safe_text(name, 60)}' holds {one.dtype}: genctl reads floating point weights alone"
+            raise bad("ckpt-content", folder, what)
+    out = {k: torch.zeros(shape) for k, shape in ours.items() if k not in places}  # what their layout has no place for
     try:
         with contextlib.ExitStack() as stack:
             opened = {path: stack.enter_context(safe_open(path, "pt")) for path in {v.path for v in found.values()}}
 
             def fetch(name: str) -> Tensor:
-                value: Tensor = opened[found[called(name)].path].get_tensor(called(name))
+                value: Tensor = opened[found[name].path].get_tensor(found[name].name)
                 return value.float()
 
-            return {k: _finite(folder, k, place.ours(fetch)[: ours[k][0]].contiguous()) for k, place in places.items()}
+            return out | {k: _finite(folder, k, place.ours(fetch)[: ours[k][0]].contiguous()) for k, place in places.items()}
     except SafetensorError as e:
         raise bad("ckpt-content", folder, safe_text(e)) from None
 
 
-def _shapes(path: Path, plan: Recipe, spec: Spec) -> dict[str, Shape]:
+def _named(layout: Layout, stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """Tensors by their full names of today: a bare network leaves a prefix out, and old files call the parts of a norm gamma and beta."""
+    bare = not any(name.startswith(layout.PREFIX) for name in stored)
+    parts = {"gamma": "weight", "beta": "bias"}
+    out = {}
+    for name, one in stored.items():
+        stem, dot, part = name.rpartition(".")
+        out[(layout.PREFIX if bare else "") + stem + dot + parts.get(part, part)] = one
+    return out
+
+
+def shapes(path: Path, plan: Recipe, spec: Spec) -> dict[str, Shape]:
     """The shapes of a recipe's tensors; nothing is allocated. Raises GenctlError (ckpt-meta)."""
     try:
         with torch.device("meta"):
@@ -234,82 +249,3 @@ def _finite(folder: Path, name: str, value: Tensor) -> Tensor:
     if not torch.isfinite(value).all():
         raise bad("ckpt-content", folder, f"tensor '{safe_text(name, 60)}' holds values that are not finite")
     return value
-
-
-# --- writing -----------------------------------------------------------------------------------------------------------------
-
-
-def layout_of(plan: Recipe, spec: Spec) -> tuple[Layout, dict[str, Any]]:
-    """The layout that can hold a model, and its config.json. Raises GenctlError (power, config) with what stands against it."""
-    reasons: dict[str, list[str]] = {}
-    for name, layout in layouts.known().items():
-        if plan.family == layout.FAMILY:
-            try:
-                return layout, layout.write(plan.model, spec)
-            except Unlike as e:
-                reasons[name] = e.lines
-    if not reasons:
-        raise GenctlError("power", f"Hugging Face has no layout for family '{plan.family}' that genctl writes")
-    raise GenctlError(
-        "config",
-        [f"not expressible as {name}: {'; '.join(lines)}" for name, lines in reasons.items()],
-        "train with such settings: genctl inspect gpt-tiny-shakespeare-llama shows some",
-    )
-
-
-def renamed(layout: Layout, plan: Recipe, spec: Spec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors under their names. What the layout has and the model lacks (biases) is zero."""
-    full = dataclasses.replace(plan, model=plan.model.model_copy(update=layout.HAS))
-    sizes = _shapes(Path(CONFIG), full, spec)
-    out: dict[str, Tensor] = {}
-    for name, place in layout.names(full.model).items():
-        out |= place.theirs(tensors[name] if name in tensors else torch.zeros(sizes[name]))
-    return out
-
-
-def write(plan: Recipe, spec: Spec, tensors: Mapping[str, Tensor], folder: Path) -> list[Path]:
-    """Writes a folder that `from_pretrained` reads, into an empty one. Raises GenctlError (power, config) before anything is written."""
-    layout, told = layout_of(plan, spec)
-    safetensors.torch.save_file(renamed(layout, plan, spec, tensors), folder / WHOLE, metadata={"format": "pt"})
-    paths = [folder / WHOLE]
-    for name, tree in {CONFIG: {**told, "dtype": "float32"}, **_tokenizers(plan, spec)}.items():
-        (folder / name).write_text(
-            tree if isinstance(tree, str) else json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        paths.append(folder / name)
-    return paths
-
-
-def _tokenizers(plan: Recipe, spec: Spec) -> dict[str, Any]:
-    """tokenizer.json and tokenizer_config.json by name: the model's own, or one of its characters; nothing where there is neither."""
-    known, told = spec.codec.get("symbols", []), {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": spec.size}
-    if "tokenizer" in spec.codec:
-        text = str(spec.codec["tokenizer"])
-        piece = {i: p for p, i in _numbers(Path(TOKENIZER), json.loads(text)).items()}
-        special = {"bos_token": plan.model.begin, "eos_token": spec.end}
-        return {TOKENIZER: text, TOLD: told | {k: piece[i] for k, i in special.items() if i in piece}}
-    if known and all(len(s) == 1 for s in known):  # none is special: a newline before a text is still a newline within it
-        return {TOKENIZER: _characters(known, plan.model.begin), TOLD: told}
-    return {}
-
-
-def _characters(known: list[str], begin: int) -> dict[str, Any]:
-    """The tokenizer.json of a vocabulary of characters, behind the symbol that stands before a text."""
-    first = known[begin]
-    single = [{"SpecialToken": {"id": first, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated", "invert": False},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": single,
-            "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {first: {"id": first, "ids": [begin], "tokens": [first]}},
-        },
-        "decoder": {"type": "Fuse"},
-        "model": {"type": "WordLevel", "vocab": {s: i for i, s in enumerate(known)}, "unk_token": first},
-    }

@@ -8,7 +8,7 @@ from typing import Any
 
 from genctl import checkpoint, durable
 from genctl.errors import GenctlError, safe_text
-from genctl.tasks import huggingface, peft
+from genctl.tasks import huggingface, huggingface_out, peft
 from genctl.tasks.sample import writable
 
 
@@ -42,12 +42,12 @@ def to_hf(ckpt: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """A folder that `from_pretrained` reads. Raises GenctlError."""
     file = durable.locate(ckpt, say)
     plan, spec = checkpoint.understand(checkpoint.look(file))
-    told = huggingface.layout_of(plan, spec)[1]  # or why not, before the weights are read
+    told = huggingface_out.layout_of(plan, spec)[1]  # or why not, before the weights are read
     model = checkpoint.load(file)[0]
     _empty(out)
     with writable(out):
         out.mkdir(parents=True, exist_ok=True)
-        paths = huggingface.write(plan, spec, checkpoint.weights(model), out)
+        paths = huggingface_out.write(plan, spec, checkpoint.weights(model), out)
     if len(paths) < 3:
         say("warning[tokenizer]: no tokenizer was written: this model's symbols are not characters")
     return {"out": str(out), "model_type": told["model_type"], "files": [str(p) for p in paths]}

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -20,18 +19,19 @@ from genctl.contract import Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.header import bad
 from genctl.recipe import LoRA, Recipe
-from genctl.tasks import huggingface, layouts
+from genctl.tasks import huggingface, huggingface_out, layouts
 from genctl.tasks.layouts import Place, Unlike
 from genctl.training.lora import FACTORS
 
 TOLD, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ROOT = "base_model.model."
+TASKS = {"gpt": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
 
 
 def places(plan: Recipe, spec: Spec, tensors: Mapping[str, Any]) -> tuple[dict[str, Place], bool]:
     """Where each tensor is in the layout of Hugging Face, or under its own name; and whether there is such a layout."""
     try:
-        layout, _ = huggingface.layout_of(plan, spec)
+        layout, _ = huggingface_out.layout_of(plan, spec)
     except GenctlError:
         return {k: Place((k,)) for k in tensors}, False
     return {k: place for k, place in layout.names(plan.model).items() if k in tensors}, True
@@ -68,12 +68,13 @@ def write(ckpt: Path, folder: Path) -> list[Path]:
     out: dict[str, Tensor] = {}
     for k, (a, b) in found.items():
         place = known[f"{k}.weight"]
-        for name, rows in zip(place.names, torch.split(b, list(place.rows or (len(b),))), strict=True):
+        parts = torch.split(b, list(place.rows or (len(b),)))
+        for name, rows, times in zip(place.names, parts, place.times or (1.0,) * len(parts), strict=True):
             stem = ROOT + name.removesuffix(".weight")
-            out |= {f"{stem}.lora_A.weight": a.clone(), f"{stem}.lora_B.weight": rows.clone()}
+            out |= {f"{stem}.lora_A.weight": a.clone(), f"{stem}.lora_B.weight": rows / times}
     told = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": TASKS.get(plan.family),
         "base_model_name_or_path": None,
         "r": how.rank,
         "lora_alpha": how.alpha,
@@ -84,7 +85,7 @@ def write(ckpt: Path, folder: Path) -> list[Path]:
         "inference_mode": True,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(out, folder / WEIGHTS, metadata={"format": "pt"})
+    huggingface_out.save(out, folder / WEIGHTS)
     (folder / TOLD).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return [folder / WEIGHTS, folder / TOLD]
 

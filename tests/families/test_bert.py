@@ -16,12 +16,15 @@ from tests.battery import build, check_family, check_resume, check_scale
 
 SMALL = {"layers": 2, "heads": 2, "width": 16}
 PLAIN = {**SMALL, "norms": "behind", "positions": "learned", "qk_norm": False}
+DEVLIN = {**PLAIN, "begin": 1, "mask": 5, "eps": 1e-6}
 ROW = Spec(shape=(8,), vocab=6, end=0)
 WINDOW = Spec(shape=(8,), vocab=5)
 
 
 @pytest.mark.parametrize(
-    ("model", "spec"), [(SMALL, ROW), (PLAIN, WINDOW), (PLAIN, ROW)], ids=["modern", "devlin, windows", "devlin, rows"]
+    ("model", "spec"),
+    [(SMALL, ROW), (PLAIN, WINDOW), (PLAIN, ROW), (DEVLIN, ROW)],
+    ids=["modern", "devlin, windows", "devlin, rows", "symbols"],
 )
 def test_battery(model, spec):
     check_family(BERT, {**model, "rate": 0.5}, spec, steps=60)

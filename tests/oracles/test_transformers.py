@@ -15,8 +15,10 @@ import torch
 from genctl import checkpoint
 from genctl.contract import Spec
 from genctl.families.autoregressive.gpt import GPT
+from genctl.maths import decoding
 from genctl.tasks import huggingface, move
 from genctl.tasks.sample import Sampler
+from tests import foreign
 from tests.battery import build, plan
 from tests.foreign import following
 
@@ -139,3 +141,63 @@ def test_ours_out(name, hf, tmp_path):
     drawn = following(sampler, prompt, ["temperature=0", f"length={len(prompt) + 45}"])
     said = theirs.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=45, do_sample=False)
     assert drawn.tolist() == said[:, 1:].tolist()
+
+
+# --- BERT and T5 -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "BertForPreTraining"])
+def test_bert_in_and_out_again(kind, hf, tmp_path):
+    size = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 56, "max_position_embeddings": 40}
+    theirs = jittered(getattr(hf, kind)(hf.BertConfig(**size, vocab_size=29, initializer_range=0.1)))
+    theirs.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "tokenizer.json").write_text(foreign.tokenizer({"vocab_size": 26}, {"[CLS]": 26, "[SEP]": 27, "[MASK]": 28}))
+    move.from_hf(tmp_path / "theirs", tmp_path / "m.safetensors", 0, print)
+    ours = checkpoint.load(tmp_path / "m.safetensors")[0]
+    x = torch.randint(26, (3, 39))
+    x[0, 10:], x[1, 38:], x[:, 2] = 27, 27, 28  # [SEP] and padding, and a symbol that is hidden
+    seen = decoding.live(x, 27)
+    ids, mask = torch.nn.functional.pad(x, (1, 0), value=26), torch.nn.functional.pad(seen, (1, 0), value=True)
+    move.to_hf(tmp_path / "m.safetensors", tmp_path / "back", print)
+    back = hf.AutoModelForMaskedLM.from_pretrained(tmp_path / "back").eval()
+    with torch.no_grad():
+        found = ours.logits(ours.read(x, seen))[seen]
+        for model in (theirs, back):
+            out = model(ids, attention_mask=mask.long())
+            wanted = (out.logits if hasattr(out, "logits") else out.prediction_logits)[:, 1:][seen]
+            assert (found - wanted)[:, [i for i in range(29) if i != 27]].abs().max() < 1e-5
+    tokenizer = hf.AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert tokenizer.mask_token_id == 28 and tokenizer("abc").input_ids == [0, 1, 2]
+
+
+def t5(hf, **more):
+    size = {"d_model": 32, "d_kv": 8, "num_heads": 4, "d_ff": 56, "num_layers": 2, "vocab_size": 37}
+    model = hf.T5ForConditionalGeneration(hf.T5Config(**size, decoder_start_token_id=0, initializer_factor=1.0, **more)).eval()
+    for name, p in model.named_parameters():
+        if "relative" in name:
+            torch.nn.init.normal_(p)
+    return jittered(model)
+
+
+@pytest.mark.parametrize("act", ["relu", "gated-gelu", "gated-silu"])
+def test_t5_in_and_out_again(act, hf, tmp_path):
+    theirs = t5(hf, feed_forward_proj=act)
+    theirs.save_pretrained(tmp_path / "theirs")
+    move.from_hf(tmp_path / "theirs", tmp_path / "m.safetensors", 0, print)
+    ours = checkpoint.load(tmp_path / "m.safetensors")[0]
+    source, x = torch.randint(2, 37, (3, 200)), torch.randint(2, 37, (3, 150))
+    source[0, 50:], source[1, 199:] = 1, 1
+    seen = decoding.live(source, 1)
+    move.to_hf(tmp_path / "m.safetensors", tmp_path / "back", print)
+    back = hf.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "back").eval()
+    ids = torch.nn.functional.pad(x[:, :-1], (1, 0))
+    with torch.no_grad():
+        found = ours.logits(x, {"source": source})
+        for model in (theirs, back):
+            wanted = model(input_ids=source, attention_mask=seen.long(), decoder_input_ids=ids).logits
+            assert (found - wanted).abs().max() < 1e-5 * max(1.0, float(wanted.abs().max()))
+        drawn = ours.sample(3, type(ours).Draw(temperature=0, length=51), {"source": source})
+        said = theirs.generate(source, attention_mask=seen.long(), max_new_tokens=51, do_sample=False)[:, 1:]
+    for mine, other in zip(drawn.tolist(), said.tolist()):
+        stop = mine.index(1) + 1 if 1 in mine else len(mine)
+        assert mine[:stop] == other[:stop]

@@ -1,7 +1,8 @@
 """BERT: a transformer that sees both sides of a hidden symbol and tells what it was; pretraining for what reads text.
 
 Devlin et al. 2018, https://arxiv.org/abs/1810.04805: norms behind, learned positions, gelu, biases; the defaults are of today. Token types are
-left out: theirs of the first kind may be added to the positions. Drawing by uncovering the surest symbols first: Ghazvininejad et al. 2019,
+left out: theirs of the first kind are added to the positions by `genctl import`. With `begin` the vectors of x_1 .. x_T are those that a
+model of Hugging Face gives behind the first when it reads begin, x_1 .. x_T. Drawing by uncovering the surest symbols first: Ghazvininejad et al. 2019,
 https://arxiv.org/abs/1904.09324; the likelihood of a row as if each symbol were asked for alone: Salazar et al. 2020,
 https://arxiv.org/abs/1910.14659.
 """
@@ -47,8 +48,14 @@ class BERT(Family):
         """Normalise queries and keys (Henry et al. 2020)."""
         activation: Activation = "gelu"
         """Between the two layers: gelu, squared ReLU (So et al. 2021), or a gate of silu (Shazeer 2020)."""
+        eps: float = Field(0.0, ge=0, le=0.1)
+        """Added to the variance in the norms; 0: 1e-5."""
         bias: bool = True
         """Biases in the linear layers and norms."""
+        begin: int | None = Field(None, ge=0)
+        """A symbol that is read before the first one, as [CLS] is."""
+        mask: int | None = Field(None, ge=0)
+        """The symbol that stands for what is hidden; none: a vector of its own behind those of the vocabulary."""
         rate: float = Field(0.15, gt=0, le=1)
         """The share of symbols to be told; of these 80 % are hidden, 10 % replaced by any symbol, 10 % left as they are."""
 
@@ -62,23 +69,27 @@ class BERT(Family):
         super().__init__(config, spec)
         if config.width % config.heads or (config.width // config.heads) % 2:
             raise GenctlError("config", f"model.heads: {config.heads} heads do not divide width {config.width} into even parts")
-        self.width, self.mask = config.width, spec.vocab  # the vector behind those of the vocabulary stands for what is hidden
-        self.embed = nn.Embedding(spec.vocab + 1, config.width)
+        for name in ("begin", "mask"):
+            if (getattr(config, name) or 0) >= spec.vocab:
+                raise GenctlError("config", f"model.{name}: {getattr(config, name)} is no symbol of this data, which has {spec.vocab}")
+        self.width, self.mask = config.width, spec.vocab if config.mask is None else config.mask
+        self.embed = nn.Embedding(max(spec.vocab, self.mask + 1), config.width)
         nn.init.normal_(self.embed.weight, std=0.02)
         self.net = Encoder(
             config.width,
             config.layers,
             config.heads,
-            spec.size,
+            spec.size + (config.begin is not None),
             behind=config.norms == "behind",
             rotary=config.positions == "rotary",
             qk_norm=config.qk_norm,
             bias=config.bias,
             activation=config.activation,
+            eps=config.eps,
             inner=config.inner,
             dropout=config.dropout,
         )
-        self.head = Told(config.width, spec.vocab)
+        self.head = Told(config.width, spec.vocab, config.eps)
         self.lengths = nn.Parameter(torch.zeros(spec.size)) if spec.end is not None else None  # logits of the place of the end
 
     def units(self) -> list[nn.Module]:
@@ -96,11 +107,20 @@ class BERT(Family):
 
     def read(self, put: Tensor, alive: Tensor | None) -> Tensor:
         """(B, T, width) of symbols and masks."""
-        return self.net(self.embed(put), alive)
+        h = self.net(*self.begun(put, alive))
+        return h if self.config.begin is None else h[:, 1:]
+
+    def begun(self, put: Tensor, alive: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The vectors that the network reads, and which of them it looks at."""
+        h = self.embed(put)
+        if self.config.begin is None:
+            return h, alive
+        first = self.embed.weight[self.config.begin].expand(len(h), 1, -1)
+        return torch.cat([first, h], 1), None if alive is None else F.pad(alive, (1, 0), value=True)
 
     def logits(self, h: Tensor) -> Tensor:
         """(..., V): of the symbol at each vector; none is the end."""
-        out = self.head(h, self.embed.weight[: self.mask])
+        out = self.head(h, self.embed.weight[: self.spec.vocab])
         if self.spec.end is not None:
             out[..., self.spec.end] = -torch.inf
         return out
@@ -179,6 +199,10 @@ class BERT(Family):
             again = sure.argsort(1).argsort(1) < count * left // draw.steps
         return x
 
+    def attention(self, batch: Batch) -> Tensor:
+        x = batch.x.flatten(1)
+        return self.net.looks(*self.begun(x, live(x, self.spec.end)))
+
     def energy(self, batch: Batch) -> Tensor:
         """The nats of each symbol given all others, in sum: as many passes as there are symbols."""
         x = batch.x.flatten(1)
@@ -195,9 +219,10 @@ class BERT(Family):
 class Told(nn.Module):
     """Vectors to logits: a layer, a norm, and the embedding transposed, with a bias."""
 
-    def __init__(self, width: int, vocab: int) -> None:
+    def __init__(self, width: int, vocab: int, eps: float) -> None:
         super().__init__()
-        self.dense, self.norm, self.bias = nn.Linear(width, width), nn.LayerNorm(width), nn.Parameter(torch.zeros(vocab))
+        self.dense, self.norm = nn.Linear(width, width), nn.LayerNorm(width, eps or 1e-5)
+        self.bias = nn.Parameter(torch.zeros(vocab))
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
 

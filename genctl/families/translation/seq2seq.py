@@ -44,14 +44,16 @@ class Seq2Seq(Next):
         """Of the embeddings and of what each part of a block adds (Vaswani et al., section 5.4); of what each recurrent layer reads."""
         smoothing: float = Field(0.1, ge=0, lt=1)
         """The share of each target that is spread over all symbols, in training alone: a held-out loss is in nats."""
-        positions: Literal["rotary", "learned"] = "rotary"
-        """Turn queries and keys of one side by their position, or add a learned vector for each position."""
+        positions: Literal["rotary", "learned", "relative"] = "rotary"
+        """Turn queries and keys of one side by their position, add a learned vector for each position, or a number for each distance (T5)."""
         qk_norm: bool = True
         """Normalise queries and keys."""
         activation: Activation = "relu2"
         """Between the two layers of a block."""
         norm: Norm = "layer"
         """Bring vectors to one size about their mean (layer) or about zero (rms)."""
+        begin: int | None = Field(None, ge=0)
+        """The symbol whose vector stands before the first one that is written; none: a vector of its own is learned."""
         tied: bool = True
         """The output layer is the embedding, transposed; where both sides have one vocabulary, they have one embedding."""
 
@@ -74,7 +76,8 @@ class Seq2Seq(Next):
             self.net = LSTMs(width, layers, config.dropout)
         else:
             keys = {k: getattr(config, k) for k in ("qk_norm", "activation", "norm", "inner", "dropout")}
-            self.net = Transformers(width, layers, config.heads, (source.size, spec.size), rotary=config.positions == "rotary", **keys)
+            keys |= {"rotary": config.positions == "rotary", "relative": config.positions == "relative"}
+            self.net = Transformers(width, layers, config.heads, (source.size, spec.size), **keys)
         self.finish(width)
 
     def units(self) -> list[nn.Module]:

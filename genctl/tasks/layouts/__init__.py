@@ -1,13 +1,17 @@
 """How Hugging Face lays out the models that genctl knows: one `model_type` a file, each map stated once and read in both directions.
 
-A file has the family it belongs to and three pure functions:
+A file has the family it belongs to, three pure functions,
 
     read(config) -> (the `model:` section, Spec)     of a config.json; Unlike for what the family does not compute
     write(settings, spec) -> config.json             Unlike for what the layout has no place for
     names(settings) -> {our tensor: Place}
 
+and two about symbols: special(settings, spec), those that a tokenizer_config.json names, and frame(settings, spec), those that stand
+before and behind a text.
+
 HAS: settings that every model of the layout has; tensors that ours lacks for it (biases) are written as zeros.
-PREFIX: what files of the bare network leave out of every name. STRAY: endings of tensors that some files hold and nobody needs.
+DATA: the set that such a model is about. PREFIX: what files of the bare network leave out of every name. STRAY: endings of tensors that
+some files hold and nobody needs.
 """
 
 import importlib
@@ -39,11 +43,13 @@ class Place:
     """Where a tensor of ours is in theirs: in one, or in several of which each holds some of its rows, in their order.
 
     turned    theirs are transposed
+    times     ours is theirs times this
     """
 
     names: tuple[str, ...]
     rows: tuple[int, ...] = ()
     turned: bool = False
+    times: tuple[float, ...] = ()
 
     def shapes(self, shape: Shape) -> dict[str, Shape]:
         """The shapes of theirs, for ours of a shape."""
@@ -54,12 +60,30 @@ class Place:
     def ours(self, theirs: Callable[[str], Tensor]) -> Tensor:
         """Our tensor out of theirs, which are fetched by name."""
         parts = [t.T if self.turned else t for t in map(theirs, self.names)]
+        parts = [t * k for t, k in zip(parts, self.times, strict=True)] if self.times else parts
         return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
 
     def theirs(self, ours: Tensor) -> dict[str, Tensor]:
         """Their tensors out of ours."""
-        parts = torch.split(ours, list(self.rows)) if self.rows else [ours]
+        parts = list(torch.split(ours, list(self.rows))) if self.rows else [ours]
+        parts = [t / k for t, k in zip(parts, self.times, strict=True)] if self.times else parts
         return {n: (t.T if self.turned else t).contiguous() for n, t in zip(self.names, parts, strict=True)}
+
+
+@dataclass(frozen=True)
+class Sum(Place):
+    """Ours is the first of theirs, to each row of which the first row of the second, a table of `count`, is added."""
+
+    count: int = 1
+
+    def shapes(self, shape: Shape) -> dict[str, Shape]:
+        return {self.names[0]: shape, self.names[1]: (self.count, *shape[1:])}
+
+    def ours(self, theirs: Callable[[str], Tensor]) -> Tensor:
+        return theirs(self.names[0]) + theirs(self.names[1])[0]
+
+    def theirs(self, ours: Tensor) -> dict[str, Tensor]:
+        return {self.names[0]: ours.contiguous(), self.names[1]: ours.new_zeros(self.count, *ours.shape[1:])}
 
 
 def linear(ours: str, *theirs: str, rows: tuple[int, ...] = (), turned: bool = False, bias: bool = True) -> dict[str, Place]:
@@ -72,6 +96,7 @@ class Layout(Protocol):
     """What every file of this room offers."""
 
     FAMILY: str
+    DATA: str
     PREFIX: str
     STRAY: tuple[str, ...]
     HAS: dict[str, Any]
@@ -79,6 +104,8 @@ class Layout(Protocol):
     def read(self, config: "Config") -> tuple[dict[str, Any], Spec]: ...
     def write(self, settings: Any, spec: Spec) -> dict[str, Any]: ...
     def names(self, settings: Any) -> dict[str, Place]: ...
+    def special(self, settings: Any, spec: Spec) -> dict[str, int | None]: ...
+    def frame(self, settings: Any, spec: Spec) -> tuple[int | None, int | None]: ...
 
 
 def known() -> dict[str, Layout]:
@@ -94,10 +121,13 @@ def unless(*checks: tuple[bool, str]) -> None:
 
 
 class Config:
-    """A config.json: every value is checked when it is asked for, since anybody may have written it."""
+    """A config.json: every value is checked when it is asked for, since anybody may have written it.
 
-    def __init__(self, tree: Mapping[str, Any]) -> None:
-        self.tree = tree
+    names   the symbols of the tokeniser beside it, by name
+    """
+
+    def __init__(self, tree: Mapping[str, Any], names: Mapping[str, int] | None = None) -> None:
+        self.tree, self.names = tree, names or {}
 
     def wrong(self, name: str, expected: str) -> Unlike:
         return Unlike(f"{name}: expected {expected}, got {safe_text(repr(self.tree.get(name)), 40)}")
@@ -149,9 +179,9 @@ class Config:
                 return value
         return None
 
-    def begin(self) -> int:
-        """The symbol that stands before a text."""
-        found = self.symbol("bos_token_id", "eos_token_id")
+    def begin(self, first: str, second: str) -> int:
+        """The symbol that stands before a text, by the entry of one name or the other."""
+        found = self.symbol(first, second)
         if found is None:
-            raise Unlike("bos_token_id: it names no symbol, and neither does eos_token_id; one of them has to stand before a text")
+            raise Unlike(f"{first}: it names no symbol, and neither does {second}; one of them has to stand before a text")
         return found

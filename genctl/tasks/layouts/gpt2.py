@@ -9,10 +9,10 @@ from genctl.contract import Spec
 from genctl.nets.transformer import between
 from genctl.tasks.layouts import Config, Place, linear, unless
 
-FAMILY, PREFIX = "gpt", "transformer."
+FAMILY, DATA, PREFIX = "gpt", "text", "transformer."
 STRAY = (".attn.bias", ".attn.masked_bias", "lm_head.weight")  # masks of what lies ahead; the embedding once more
 HAS: dict[str, Any] = {"bias": True}
-ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu": "gelu", "relu2": "relu2", "gelu_pytorch_tanh": "gelu_tanh"}
+ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu": "gelu", "relu": "relu", "relu2": "relu2", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 def read(config: Config) -> tuple[dict[str, Any], Spec]:
@@ -33,7 +33,7 @@ def read(config: Config) -> tuple[dict[str, Any], Spec]:
         "eps": config.real("layer_norm_epsilon", 1e-5),
         "bias": True,
         "tied": config.flag("tie_word_embeddings", True),
-        "begin": config.begin(),
+        "begin": config.begin("bos_token_id", "eos_token_id"),
     }
     shape, vocab = (config.integer("n_positions"),), config.integer("vocab_size")
     return settings, Spec(shape=shape, vocab=vocab, end=config.symbol("eos_token_id"), media="text")
@@ -43,7 +43,7 @@ def write(m: Any, spec: Spec) -> dict[str, Any]:
     unless(
         (m.positions == "learned", "model.positions must be learned"),
         (m.norm == "layer", "model.norm must be layer"),
-        (m.activation in ACTIVATIONS.values(), "model.activation must be gelu, gelu_tanh or relu2"),
+        (m.activation in ACTIVATIONS.values(), "model.activation must be gelu, gelu_tanh, relu or relu2"),
         (not m.qk_norm, "model.qk_norm must be false"),
         (m.kv_heads in (0, m.heads), "model.kv_heads must be 0"),
         (m.begin is not None, "model.begin must be a symbol"),
@@ -81,3 +81,11 @@ def names(m: Any) -> dict[str, Place]:
         found |= linear(f"{ours}.down", f"{theirs}.mlp.c_proj", turned=True)
     found |= linear("net.norm", "transformer.ln_f")
     return found if m.tied else found | linear("head", "lm_head", bias=False)
+
+
+def special(m: Any, spec: Spec) -> dict[str, int | None]:
+    return {"bos_token": m.begin, "eos_token": spec.end}
+
+
+def frame(m: Any, spec: Spec) -> tuple[int | None, int | None]:
+    return m.begin, None

@@ -9,7 +9,7 @@ from genctl.contract import Spec
 from genctl.nets.transformer import between
 from genctl.tasks.layouts import Config, Place, Unlike, linear, unless
 
-FAMILY, PREFIX = "gpt", "model."
+FAMILY, DATA, PREFIX = "gpt", "text", "model."
 STRAY = (".rotary_emb.inv_freq", "lm_head.weight")
 HAS: dict[str, Any] = {}
 
@@ -35,7 +35,7 @@ def read(config: Config) -> tuple[dict[str, Any], Spec]:
         "eps": config.real("rms_norm_eps", 1e-6),
         "bias": bias,
         "tied": config.flag("tie_word_embeddings", False),
-        "begin": config.begin(),
+        "begin": config.begin("bos_token_id", "eos_token_id"),
         **turns(config),
     }
     shape, vocab = (config.integer("max_position_embeddings"),), config.integer("vocab_size")
@@ -114,3 +114,11 @@ def names(m: Any) -> dict[str, Place]:
         found |= linear(f"{ours}.down", f"{theirs}.mlp.down_proj", bias=m.bias)
     found |= linear("net.norm", "model.norm", bias=False)
     return found if m.tied else found | linear("head", "lm_head", bias=False)
+
+
+def special(m: Any, spec: Spec) -> dict[str, int | None]:
+    return {"bos_token": m.begin, "eos_token": spec.end}
+
+
+def frame(m: Any, spec: Spec) -> tuple[int | None, int | None]:
+    return m.begin, None
