@@ -200,9 +200,11 @@ def test_f1_by_hand():
 
 
 def test_the_gazetteer_takes_the_longest_name():
-    rows = [[(1,), (2,), (3,)], [(1,), (4,)]]
+    rows = [[b"new", b"york", b"is"], [b"new", b"man"]]
     known = f1.gazetteer(rows, [[(0, 2, "place")], [(0, 1, "person")]])
-    assert f1.look_up([(4,), (1,), (2,), (1,)], known, 2) == [(1, 3, "place"), (3, 4, "person")]
+    assert f1.look_up([b"man", b"new", b"york", b"new"], known, 2) == [(1, 3, "place"), (3, 4, "person")]
+    first = torch.tensor([True, False, True, False])
+    assert f1.words(torch.tensor([0, 1, 2, 3]), first, [b" Yo", b"RK", b" is", b""]) == [b" york", b" is"]
 
 
 def test_answers_are_compared_as_squad_does():

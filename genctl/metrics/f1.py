@@ -3,7 +3,7 @@
 Tjong Kim Sang and De Meulder 2003, https://aclanthology.org/W03-0419. B-X begins an entity of type X, I-X goes on with one; an I-X that goes on with
 nothing is none. A word's tag stands at its first symbol; the others count nothing. Truth that lies beyond the model's length is not there.
 
-gazetteer       the same for a list of the training part's entities, looked up in the text, the longest first
+gazetteer       the same for a list of the training part's entities, looked up in the text in any case of letters, the longest first
 over_gazetteer  how many times as good the model is
 se              by leaving out a tenth of the texts at a time
 """
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genctl.media import text
 from genctl.metrics import Case, Score, jackknife
 
 NEEDS = frozenset({"predictions", "training"})
@@ -45,22 +46,22 @@ def score(said: list[list[Entity]], truth: list[list[Entity]], kind: str = "") -
     return {"precision": precision, "recall": recall, "f1": 2 * right / (told + there) if told + there else 0.0}
 
 
-def words(x: Tensor, first: Tensor) -> list[tuple[int, ...]]:
-    """The symbols of each word of a row: from one first symbol to the next."""
+def words(x: Tensor, first: Tensor, pieces: list[bytes]) -> list[bytes]:
+    """The words of a row in small letters: from one first symbol to the next."""
     cuts = [*first.nonzero()[:, 0].tolist(), len(x)]
-    return [tuple(x[a:b].tolist()) for a, b in itertools.pairwise(cuts)]
+    return [b"".join(pieces[i] for i in x[a:b].tolist()).lower() for a, b in itertools.pairwise(cuts)]
 
 
-def gazetteer(rows: list[list[tuple[int, ...]]], truth: list[list[Entity]]) -> dict[tuple[tuple[int, ...], ...], str]:
+def gazetteer(rows: list[list[bytes]], truth: list[list[Entity]]) -> dict[tuple[bytes, ...], str]:
     """Each entity's words, and the type that they have most often."""
-    seen: dict[tuple[tuple[int, ...], ...], Counter[str]] = {}
+    seen: dict[tuple[bytes, ...], Counter[str]] = {}
     for row, found in zip(rows, truth, strict=True):
         for a, b, kind in found:
             seen.setdefault(tuple(row[a:b]), Counter())[kind] += 1
     return {name: kinds.most_common(1)[0][0] for name, kinds in seen.items()}
 
 
-def look_up(row: list[tuple[int, ...]], known: dict[tuple[tuple[int, ...], ...], str], longest: int) -> list[Entity]:
+def look_up(row: list[bytes], known: dict[tuple[bytes, ...], str], longest: int) -> list[Entity]:
     found: list[Entity] = []
     i = 0
     while i < len(row):
@@ -93,10 +94,11 @@ def measure(case: Case) -> Score:
         fields[kind.replace("-", "_")] = score(said, truth, kind)["f1"]
     train = case.training()
     known_first = train.given[case.target] != none
-    rows = [words(x, at) for x, at in zip(train.x, known_first, strict=True)]
+    pieces = text.pieces(case.spec)
+    rows = [words(x, at, pieces) for x, at in zip(train.x, known_first, strict=True)]
     known = gazetteer(rows, told(train.given[case.target], known_first, names))
     longest = max(map(len, known), default=0)
-    looked = [look_up(words(x, at), known, longest) for x, at in zip(case.reference.x, first, strict=True)]
+    looked = [look_up(words(x, at, pieces), known, longest) for x, at in zip(case.reference.x, first, strict=True)]
     base = score(looked, truth)["f1"]
     fields |= {"gazetteer": base, "over_gazetteer": whole["f1"] / base if base else None}
     se = jackknife(lambda rows: score([said[i] for i in rows.tolist()], [truth[i] for i in rows.tolist()])["f1"], len(said))
