@@ -63,7 +63,8 @@ class OnBody(Model):
         """(B, T, width) of symbols (B, T)."""
         seen = None
         if self.training and self.config.symbol_dropout:
-            seen = noise.rand(*x.shape, device=x.device) >= self.config.symbol_dropout
+            whole = noise.rand(len(x), self.spec.size, device=x.device)  # of rows of one length, however they were cut
+            seen = whole[:, : x.shape[1]] >= self.config.symbol_dropout
         if self.config.frozen:
             self.body.eval()
         return F.dropout(self.body.context(Batch(x=x), seen), self.config.dropout, self.training)

@@ -13,6 +13,7 @@ from torch import Tensor
 from genctl.contract import Batch, Loss, Progress, Spec
 from genctl.errors import GenctlError
 from genctl.families.helper._body import BodyConfig, OnBody
+from genctl.maths import ranks
 
 
 class Embedder(OnBody):
@@ -46,9 +47,9 @@ class Embedder(OnBody):
             cosine = (self.embed(batch.x) * self.embed(batch.given["other"])).sum(1)
             return Loss(F.mse_loss(cosine, batch.given[self.config.near]))
         if self.config.near:
-            return Loss(self.contrast(self.embed(batch.x), batch.given[self.config.near]))
-        same = torch.arange(len(batch), device=batch.x.device).repeat(2)
-        return Loss(self.contrast(torch.cat([self.embed(batch.x), self.embed(batch.x)]), same))
+            return Loss(self.contrast(ranks.together(self.embed(batch.x)), ranks.gather(batch.given[self.config.near])))
+        twice = torch.cat([ranks.together(self.embed(batch.x)) for _ in range(2)])
+        return Loss(self.contrast(twice, torch.arange(len(twice) // 2, device=twice.device).repeat(2)))
 
     def contrast(self, z: Tensor, kind: Tensor) -> Tensor:
         """Khosla et al., eq. 2: -log p(a text of the same class | any other of the batch), the mean over those of the same class."""
