@@ -94,6 +94,7 @@ def of_two_ranks(tmp_path_factory) -> dict[str, dict[str, torch.Tensor]]:
     return torch.load(out, weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", every_case())
 def test_two_ranks_have_the_gradient_of_one(name, of_two_ranks, capsys):
     """The largest relative difference, per family, over every parameter of every player.

@@ -191,6 +191,7 @@ def test_bad_questions_are_refused(tmp_path, data):
     refused("data-format", "squad", path=write(tmp_path / "a.json", data), **PLAIN)
 
 
+@pytest.mark.slow
 def test_sick_and_xquad_are_all_there(real_data):
     found = read("sick")
     assert [len(s) for s in (found.train, found.valid, found.test)] == [4_439, 495, 4_906]

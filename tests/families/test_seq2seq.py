@@ -116,7 +116,13 @@ def test_one_matrix_where_there_is_one_vocabulary():
     assert build(Seq2Seq, {**SMALL, "tied": False}, ROW).embed_source is not None
 
 
-@pytest.mark.parametrize("model", [{**SMALL, "layers": 1, "width": 32}, {**LSTM, "width": 48}], ids=["transformer", "lstm"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param({**SMALL, "layers": 1, "width": 32}, id="transformer"),
+        pytest.param({**LSTM, "width": 48}, id="lstm", marks=pytest.mark.slow),
+    ],
+)
 def test_it_learns_to_reverse_and_the_likeliest_row_is_the_reverse(model):
     torch.manual_seed(0)
     net = build(Seq2Seq, {**model, "smoothing": 0.0}, spec(6, 6, 8))
