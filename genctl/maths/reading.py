@@ -1,6 +1,7 @@
 """Rows as they grow: what they are told before anything is drawn, and a model that reads on and on."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,8 +64,9 @@ class Reader:
         return self.begin(len(token), torch.cat(list(rows[-half:]), 1)[:, -half:])
 
     def pick(self, index: Tensor) -> None:
-        """Goes on with the rows `index` alone."""
-        self.state = {k: v[index] for k, v in self.state.items()}
+        """Goes on with the rows `index` alone. A state that knows how to be quick about it has a method `pick`."""
+        pick: Any = getattr(self.state, "pick", None)
+        self.state = pick(index) if pick else {k: v[index] for k, v in self.state.items()}
 
     def _step(self, tokens: Tensor) -> Tensor:
         out, self.state = self.model.step(tokens, self.state)

@@ -84,11 +84,28 @@ class Cache:
 
 
 class State(dict[str, Tensor]):
-    """{"kv": (n, layers, 2, kv heads, read, d)} and the memory, if any; and the cache that kv is a view of. A copy made by hand is a plain dict."""
+    """{"kv": (n, layers, 2, kv heads, read, d)} and the memory, if any; and the cache that kv is a view of. A copy made by hand is a plain dict.
 
-    def __init__(self, cache: Cache, memory: dict[str, Tensor]) -> None:
+    alike   how many rows, one behind another, have one memory: the beams of a source
+    """
+
+    def __init__(self, cache: Cache, memory: dict[str, Tensor], alike: int = 1) -> None:
         super().__init__(memory, kv=cache.view())
-        self.cache = cache
+        self.cache, self.alike = cache, alike
+
+    def pick(self, index: Tensor) -> "State":
+        """The rows `index` alone. A memory that stays where it is is not copied; weights laid out anew stay so for as many rows."""
+        n, kv = len(self["kv"]), self["kv"].index_select(0, index)
+        cache = Cache(kv, kv.shape[-2] + 1)
+        if len(index) == n:
+            cache.apply, cache.steps = self.cache.apply, self.cache.steps
+        memory = {k: v for k, v in self.items() if k != "kv"}
+        sources = n // self.alike
+        alike = len(index) // sources if len(index) % sources == 0 else 1
+        stays = alike > 1 and torch.equal(index // self.alike, torch.arange(len(index), device=index.device) // alike)
+        if not stays or alike != self.alike:
+            memory = {k: v[index] for k, v in memory.items()}
+        return State(cache, memory, alike if stays else 1)
 
 
 class _ReLU2(torch.autograd.Function):
@@ -196,12 +213,12 @@ class Cross(nn.Module):
         self.gain = nn.Parameter(torch.ones(width // heads)) if qk_norm else None
 
     def forward(self, h: Tensor, memory: Looked, apply: Apply = _plain) -> Tensor:
-        """memory: keys and values (B, heads, M, d), and (B, 1, 1, M), True for those that are looked at."""
-        q = apply(self.query, h).view(*h.shape[:2], self.heads, -1)
+        """memory: keys and values (B, heads, M, d), and (B, 1, 1, M), True for those that are looked at; B/K of each where K rows share one."""
+        q = apply(self.query, h).view(len(memory[0]), -1, self.heads, h.shape[2] // self.heads)
         if self.gain is not None:
             q = F.layer_norm(q, (q.shape[-1],), self.gain)
         o = F.scaled_dot_product_attention(q.transpose(1, 2), *memory, self.dropout if self.training else 0.0)
-        return apply(self.out, o.transpose(1, 2).flatten(2))
+        return apply(self.out, o.transpose(1, 2).reshape(h.shape))
 
 
 class Block(nn.Module):
@@ -366,8 +383,9 @@ class Transformer(nn.Module):
         """What each block looks at."""
         if self.memory is None:
             return [None] * len(self.blocks)
-        seen = state["seen"][:, None, None]
-        return [(*layer.unbind(1), seen) for layer in state["memory"].unbind(1)]  # type: ignore[misc]
+        alike = getattr(state, "alike", 1)
+        seen = state["seen"][::alike, None, None]
+        return [(*layer.unbind(1), seen) for layer in state["memory"][::alike].unbind(1)]  # type: ignore[misc]
 
     def forward(self, h: Tensor, seen: Tensor | None = None, memory: dict[str, Tensor] | None = None) -> Tensor:
         """seen: True for vectors that are looked at: (B, S), of a network that looks to both sides; (B, S, S), by each."""
@@ -388,14 +406,14 @@ class Transformer(nn.Module):
 
         seen    (n, S, read + S), True for those that each new vector looks at; None: all before it
         """
-        memory = {k: v for k, v in (state or {}).items() if k != "kv"}
+        looked = self.looked(state or {})
         if state is None or "kv" not in state:
             heads, d = self.cached
             cache = Cache(h.new_empty(len(h), len(self.blocks), 2, heads, 0, d), self.length)
         else:
             kv = state["kv"]
             cache = getattr(state, "cache", None) or Cache(kv, self.length)
-            if cache.used != kv.shape[-2]:  # another step was taken from this state already
+            if cache.used != kv.shape[-2] or cache.used + h.shape[1] > cache.room:  # another step was taken from this state already
                 cache = Cache(kv, self.length)
         if h.shape[1] == 1:
             cache.steps += 1
@@ -403,7 +421,8 @@ class Transformer(nn.Module):
                 cache.apply = Packed([m for m in self.modules() if isinstance(m, nn.Linear)], len(h))
         h, turn = self.place(h, cache.used)
         mask = self.seeing(cache.used, cache.used + h.shape[1], None if seen is None else seen[:, None])
-        for block, past, looked in zip(self.blocks, cache.layers, self.looked(memory), strict=True):
-            h = block.extend(h, turn, past, cache.used, cache.apply, looked, mask)  # type: ignore[operator]
+        for block, past, memory in zip(self.blocks, cache.layers, looked, strict=True):
+            h = block.extend(h, turn, past, cache.used, cache.apply, memory, mask)  # type: ignore[operator]
         cache.used += h.shape[1]
-        return self.norm(h), State(cache, memory)
+        beside = {k: v for k, v in (state or {}).items() if k != "kv"}
+        return self.norm(h), State(cache, beside, getattr(state, "alike", 1))

@@ -10,6 +10,7 @@ from genctl.errors import GenctlError
 from genctl.families.translation import seq2seq
 from genctl.families.translation.seq2seq import Seq2Seq
 from genctl.maths import decoding
+from genctl.maths.reading import Reader
 from tests.battery import build, check_family, check_resume, fake, fit
 
 
@@ -194,3 +195,30 @@ def test_fit_reports_nats_per_symbol():
     """The untrained loss is log V, smoothed or not."""
     _, report = fit(Seq2Seq, SMALL, ROW, 1)
     assert report.losses[0]["model/loss"] == pytest.approx(torch.tensor(5.0).log().item(), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "picks",
+    [[[0, 0, 1, 1]], [[0, 0, 0, 1, 1, 1], [2, 0, 0, 3, 5, 5]], [[0, 0, 1, 1], [3, 1, 0, 0]], [[1, 0], [0, 0, 0]], [[0, 0, 1, 1], [1, 3]]],
+    ids=["spread", "beams", "across sources", "any", "fewer"],
+)
+@pytest.mark.parametrize("model", [SMALL, LSTM], ids=["transformer", "lstm"])
+def test_picked_rows_go_on_as_they_would_alone(model, picks):
+    """Whatever a state shares with its neighbours; and the state that they were picked from goes on as it was."""
+    net = build(Seq2Seq, model, ROW).eval()
+    given = {"source": torch.tensor([[1, 2, 3, 0, 0, 0], [4, 4, 1, 2, 0, 0]])}
+    reader = Reader(net, 8, given)
+    with torch.no_grad():
+        reader.begin(2, torch.zeros(2, 0, dtype=torch.long))
+        of, rows = torch.arange(2), torch.zeros(2, 0, dtype=torch.long)
+        for step, index in enumerate(map(torch.tensor, picks)):
+            before = reader.state
+            reader.pick(index)
+            of, rows = of[index], rows[index]
+            token = (torch.arange(len(index)) + step) % 4 + 1
+            rows = torch.cat([rows, token[:, None]], 1)
+            found = reader.on(token, [rows])
+            alone = net.step(rows, net.start(len(of), {"source": given["source"][of]})[1])[0][:, -1]
+            torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
+            again = net.step(token[:1].expand(len(next(iter(before.values()))), 1), before)[0]
+            assert torch.isfinite(again).all()
