@@ -59,6 +59,7 @@ def _plain(layer: nn.Linear, h: Tensor) -> Tensor:
 
 
 Apply = Callable[[nn.Linear, Tensor], Tensor]
+MEMORY = ("memory", "seen")  # what rows of one source have in common
 Looked = tuple[Tensor, Tensor, Tensor]  # keys, values, and which of them are looked at
 
 
@@ -99,13 +100,12 @@ class State(dict[str, Tensor]):
         cache = Cache(kv, kv.shape[-2] + 1)
         if len(index) == n:
             cache.apply, cache.steps = self.cache.apply, self.cache.steps
-        memory = {k: v for k, v in self.items() if k != "kv"}
         sources = n // self.alike
         alike = len(index) // sources if len(index) % sources == 0 else 1
         stays = alike > 1 and torch.equal(index // self.alike, torch.arange(len(index), device=index.device) // alike)
-        if not stays or alike != self.alike:
-            memory = {k: v[index] for k, v in memory.items()}
-        return State(cache, memory, alike if stays else 1)
+        same = MEMORY if stays and alike == self.alike else ()
+        beside = {k: v if k in same else v[index] for k, v in self.items() if k != "kv"}
+        return State(cache, beside, alike if stays else 1)
 
 
 class _ReLU2(torch.autograd.Function):

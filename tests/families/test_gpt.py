@@ -218,3 +218,21 @@ def test_a_document_is_what_it_is_alone():
 def test_documents_need_a_separator():
     with pytest.raises(GenctlError, match="nothing separates"):
         build(GPT, APART, Spec(shape=(12,), vocab=5))
+
+
+@pytest.mark.parametrize("beams", [2, 3])
+def test_beams_know_where_their_own_document_began(beams):
+    """A state picked again and again is the one that reads the rows afresh."""
+    net = bent(build(GPT, APART, PACKED)).eval()
+    rows = torch.tensor([[1, 0, 2, 3], [1, 2, 0, 3], [0, 2, 3, 3]])[:beams]
+    with torch.no_grad():
+        _, state = net.start(1, None)
+        _, state = net.step(torch.tensor([[4]]), state)
+        state = state.pick(torch.zeros(beams, dtype=torch.long))
+        for t in range(4):
+            logits, state = net.step(rows[:, t : t + 1], state)
+            order = torch.arange(beams).roll(1)
+            state, rows, logits = state.pick(order), rows[order], logits[order]
+        afresh, other = net.start(beams, None)
+        afresh, _ = net.step(torch.cat([torch.full((beams, 1), 4), rows], 1), other)
+    torch.testing.assert_close(logits[:, -1], afresh[:, -1], atol=1e-5, rtol=1e-5)
