@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genctl.errors import GenctlError, safe_text
 
-MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SHOWN = 256 * 1024, 32, 20_000, 10
+MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SHOWN = 256 * 1024, 32, 15_000, 10
 
 Key = tuple[str | int, ...]
 M = TypeVar("M", bound="Settings")
