@@ -9,7 +9,7 @@ from genctl.contract import Batch, Spec
 from genctl.errors import GenctlError
 from genctl.media import text
 from genctl.metrics import Case, Likelihood, bias
-from genctl.tasks import evaluate
+from genctl.tasks import audit
 from tests.cases import train_case
 from tests.faults.tools import here
 
@@ -64,7 +64,7 @@ def test_faults_are_named(tmp_path, content, id):
     if content is not None:
         path.write_text(content)
     with pytest.raises(GenctlError) as e:
-        evaluate.templates(path)
+        audit.items(path)
     assert e.value.id == id
 
 

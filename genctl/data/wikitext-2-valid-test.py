@@ -5,14 +5,12 @@ the other two, is trained on but for its last twentieth, which is the validation
 beside no published ones. The space before a line's end is left out, so that there are as many words and line ends as the authors count.
 """
 
-import gzip
-import zlib
 from pathlib import Path
 from typing import Literal
 
 from genctl.data import Dataset, find
 from genctl.data._tokenise import Way
-from genctl.data._tokens import MAX_BYTES, TextConfig, checked, dataset
+from genctl.data._tokens import TextConfig, dataset, read
 from genctl.errors import GenctlError, safe_text
 
 WANTS = "valid.txt and test.txt, or .txt.gz, and train.txt where it is at hand"
@@ -40,15 +38,7 @@ def open(config: Config) -> Dataset:
 
 def _text(home: Path, part: str) -> str:
     """One part, empty where it is not here."""
-    plain, packed = home / f"{part}.txt", home / f"{part}.txt.gz"
-    try:
-        if packed.exists():
-            with gzip.open(packed) as file:
-                data = file.read(MAX_BYTES + 1)
-        else:
-            data = plain.read_bytes() if plain.exists() else b""
-    except (OSError, EOFError, zlib.error) as e:
-        raise GenctlError("data-format", f"{safe_text(packed.name)} cannot be read: {safe_text(e)}") from None
-    if len(data) > MAX_BYTES:
-        raise GenctlError("limit", f"{safe_text(part)}.txt is more than {MAX_BYTES // 2**20} MB")
-    return checked(part, data).decode().replace(" \n", "\n")
+    for path in (home / f"{part}.txt.gz", home / f"{part}.txt"):
+        if path.exists():
+            return read(path).decode().replace(" \n", "\n")
+    return ""

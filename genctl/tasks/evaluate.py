@@ -21,11 +21,10 @@ from genctl.errors import GenctlError, safe_text
 from genctl.maths import noise
 from genctl.metrics import Case, Extractor, Likelihood, Score, _inception
 from genctl.powers import Causal, LogProb
-from genctl.tasks import examples, judge, readback, stamp
+from genctl.tasks import audit, examples, judge, readback, stamp
 from genctl.tasks.sample import Sampler
 
 SAMPLES, REFERENCE, TRAIN = 10_000, 50_000, 100_000
-MOST_BYTES = 16 * 2**20  # of a file of templates
 Say = Callable[[str], None]
 
 
@@ -316,7 +315,7 @@ class Desk:
     def figures(self, name: str) -> dict[str, Any]:
         metric = metrics.load(name)
         if "templates" in metric.NEEDS:
-            return self.audit(name, metric)
+            return audit.measured(name, metric, self.sampler, self.likelihood(values=False), self.ask.templates, self.ask.seed)
         needs, facts = metric.NEEDS, {"metric": name, "n_reference": len(self.reference)}
         made: dict[str, Any] = {"spec": self.dataset.spec, "reference": self.reference, "seed": self.ask.seed, "memo": self.memo}
         made |= {"truth": self.dataset.truth, "folder": self.ask.folder or Path()}
@@ -384,26 +383,6 @@ class Desk:
         score = metric.measure(Case(**made))
         return {**score.plain(metric.HIGHER), "n": facts["n"], "stamp": self.stamp(facts)}
 
-    def audit(self, name: str, metric: metrics.Metric) -> dict[str, Any]:
-        """A metric of sentences that are given, not of data."""
-        found = self.likelihood(values=False)
-        if isinstance(found, str):
-            return Score(value=None, reason=found).plain()
-        assert self.sampler
-        if self.sampler.spec.media != "text":
-            return Score(value=None, reason="this model writes no text").plain()
-        items = templates(self.ask.templates) if self.ask.templates else None
-        score = metric.measure(Case(spec=self.sampler.spec, reference=Batch(x=torch.empty(0)), likelihood=found, templates=items))
-        about: dict[str, Any] = {
-            "metric": name,
-            "data": str(self.ask.templates or "built in"),
-            "split": "all",
-            "fingerprint": stamp.short(items),
-        }
-        about |= {"n_reference": score.fields.get("items", 0), "n": score.fields.get("items", 0), "seed": self.ask.seed}
-        own = {"checkpoint": self.sampler.header.digest, "family": self.sampler.recipe.family, "versions": stamp.versions()}
-        return {**score.plain(metric.HIGHER), "n": about["n"], "stamp": stamp.seal({**about, **own})}
-
     def stamp(self, facts: dict[str, Any]) -> dict[str, Any]:
         settings, dataset = self.source
         about = {
@@ -414,25 +393,6 @@ class Desk:
         if self.sampler:
             about |= {"checkpoint": self.sampler.header.digest, "family": self.sampler.recipe.family}
         return stamp.seal({**about, **facts, "seed": self.ask.seed, "versions": stamp.versions()})
-
-
-def templates(path: Path) -> list[dict[str, str]]:
-    """The items of a file of JSON lines. Raises GenctlError (no-input, data-format, data-empty, limit)."""
-    keys = {"group", "stereotype", "anti", "unrelated"}
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise GenctlError("limit", f"{safe_text(path)}: more than {MOST_BYTES // 2**20} MB")
-        items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise GenctlError("no-input", f"no such file: {safe_text(path)}") from None
-    except (OSError, ValueError, RecursionError) as e:
-        raise GenctlError("data-format", f"{safe_text(path)}: not JSON lines: {safe_text(e)}") from None
-    for k, item in enumerate(items):
-        if not isinstance(item, dict) or set(item) != keys or not all(isinstance(v, str) and v for v in item.values()):
-            raise GenctlError("data-format", f"{safe_text(path)}: item {k + 1} has not the texts {', '.join(sorted(keys))}, and only those")
-    if not items:
-        raise GenctlError("data-empty", f"{safe_text(path)} holds no items")
-    return items
 
 
 def chosen(split: Split, n: int) -> Tensor:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor
 
 from genctl.contract import Batch, Spec
-from genctl.data import _squad, _tagged
-from genctl.data._cells import lines
+from genctl.data import _cells, _squad, _tagged
 from genctl.data._tokenise import Coder, of, padded
 from genctl.errors import GenctlError, safe_text
 from genctl.metrics import em, f1
@@ -30,7 +28,7 @@ def predict(sampler: Sampler, path: Path, field: str = "text") -> list[dict[str,
     if spec.media != "text":
         x, _ = readback.read(path, spec)
         return [{"example": i, **said} for i, said in enumerate(_classes(_logits(sampler, x), wanted))]
-    coder, rows = of(spec), list(objects(path, field))
+    coder, rows = of(spec), objects(path, field)
     if wanted.shape == (2,):
         return _spans(sampler, coder, rows)
     texts = [text_of(row, field, path, i) for i, row in enumerate(rows, 1)]
@@ -40,29 +38,18 @@ def predict(sampler: Sampler, path: Path, field: str = "text") -> list[dict[str,
     return [{**row, **said} for row, said in zip(rows, _classes(_logits(sampler, x), wanted), strict=True)]
 
 
-def objects(path: Path, field: str) -> Iterator[dict[str, Any]]:
+def objects(path: Path, field: str) -> list[dict[str, Any]]:
     """The lines of a .txt under one name, the rows of a .csv or .tsv, the objects of a .jsonl. Raises GenctlError (no-input, data-...)."""
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    found = lines(path)
-    if kind in ("csv", "tsv"):
-        try:
-            yield from csv.DictReader(io.StringIO("\n".join(found)), delimiter="\t" if kind == "tsv" else ",")
-        except csv.Error as e:
-            raise GenctlError("data-format", f"{safe_text(path)}: {safe_text(e)}") from None
-        return
-    for number, line in enumerate(found, 1):
-        if kind not in ("jsonl", "json", "ndjson"):
-            yield {field: line}
-            continue
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            raise GenctlError("data-format", f"{safe_text(path)}: line {number} is not JSON: {safe_text(e)}", "one object a line") from None
-        if not isinstance(row, dict):
-            raise GenctlError("data-format", f"{safe_text(path)}: line {number} is no object", f'one object a line: {{"{field}": ...}}')
-        yield row
+    if kind in ("jsonl", "json", "ndjson"):
+        return [row for _, row in _cells.objects(path, f'{{"{field}": ...}}')]
+    found = _cells.lines(path)
+    if kind not in ("csv", "tsv"):
+        return [{field: line} for line in found]
+    try:
+        return list(csv.DictReader(io.StringIO("\n".join(found)), delimiter="\t" if kind == "tsv" else ","))
+    except csv.Error as e:
+        raise GenctlError("data-format", f"{safe_text(path)}: {safe_text(e)}") from None
 
 
 def text_of(row: dict[str, Any], field: str, path: Path, number: int) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from genctl.contract import Batch, Draw, Given
+from genctl.data._cells import lines
 from genctl.errors import GenctlError, safe_text
 from genctl.maths import decoding, noise, sampling
 from genctl.media import text as letters
@@ -14,28 +15,15 @@ from genctl.nets.symbols import rule
 from genctl.powers import Causal, Impute
 from genctl.tasks.sample import Sampler
 
-MAX_BYTES = 16 * 2**20
-
 Say = Callable[[str], None]
 
 
 def read(path: Path) -> list[str]:
     """The lines of a file; empty ones are none. Raises GenctlError (no-input, permission, data-format, data-encoding, data-empty, limit)."""
-    shown = safe_text(path)
-    try:
-        if not path.is_file():
-            raise GenctlError("no-input" if not path.exists() else "data-format", f"{shown}: no such file, or not a regular one")
-        if path.stat().st_size > MAX_BYTES:
-            raise GenctlError("limit", f"{shown}: larger than {MAX_BYTES // 2**20} MB", "a part of it")
-        text = path.read_bytes().decode("utf-8-sig")
-    except PermissionError:
-        raise GenctlError("permission", f"{shown} may not be read") from None
-    except UnicodeDecodeError as e:
-        raise GenctlError("data-encoding", f"{shown}: byte 0x{e.object[e.start]:02x} at offset {e.start} is not UTF-8") from None
-    lines = [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
-    if not lines:
-        raise GenctlError("data-empty", f"{shown}: holds no prompt", "a prompt a line")
-    return lines
+    found = [line for line in lines(path) if line.strip()]
+    if not found:
+        raise GenctlError("data-empty", f"{safe_text(path)}: holds no prompt", "a prompt a line")
+    return found
 
 
 def encoded(sampler: Sampler, prompts: Sequence[str], draw: Draw | None, warn: Say) -> list[Tensor]:
