@@ -3,7 +3,7 @@
 Lin 2004, https://aclanthology.org/W04-1013. F of words and of pairs of words (`rouge1`, `rouge2`), and of the longest row of words that
 both hold in one order (`rougeL`, the figure itself); words are letters and digits in small letters, stemmed (Porter). Of several references
 the one that fits best counts, for each of the three by itself. `lead1_...` are those of the first sentence of the source, handed back: what
-doing nothing scores.
+doing nothing scores; `over_lead1` is how much more the figure is than theirs.
 """
 
 import re
@@ -27,6 +27,7 @@ def measure(case: Case) -> Score:
     lead = scored(scorer, [first_sentence(s) for s in found.sources], found.references)
     value, se = _texts.mean(own["rougeL"])
     fields = {k: _texts.mean(own[k])[0] for k in KINDS[:2]} | {f"lead1_{k}": _texts.mean(lead[k])[0] for k in KINDS}
+    fields["over_lead1"] = value - fields["lead1_rougeL"]
     return Score(value=value, se=se, fields=fields)
 
 
