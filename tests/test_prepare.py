@@ -133,7 +133,7 @@ def test_anything_else_in_a_pth_is_refused(tmp_path, value):
 def test_broken_pth_files_are_refused(tmp_path):
     torch.save(STATE, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
     raw = (tmp_path / "x.pth").read_bytes()
-    for cut in range(0, len(raw), 37):
+    for cut in range(len(raw)):
         (tmp_path / "y.pth").write_bytes(raw[:cut])
         with pytest.raises(GenctlError):
             torchfile.read(tmp_path / "y.pth")

@@ -112,8 +112,8 @@ def _tensors(tree: Any, fetch: Callable[[Stored], bytes]) -> dict[str, Tensor]:
         stored, offset, size, stride = call.arguments[:4]
         raw = fetch(stored)
         flat = torch.frombuffer(bytearray(raw), dtype=stored.dtype) if raw else torch.empty(0, dtype=stored.dtype)
-        last = offset + sum((n - 1) * s for n, s in zip(size, stride)) if math.prod(size) else 0
-        if not 0 <= offset <= last + 1 <= max(len(flat), 1) or any(n < 0 for n in (*size, *stride)):
+        end = offset + sum((n - 1) * s for n, s in zip(size, stride)) + 1 if math.prod(size) else offset
+        if not 0 <= offset <= end <= len(flat) or any(n < 0 for n in (*size, *stride)):
             raise ValueError(f"'{safe_text(name, 60)}' reaches outside its storage")
         out[name] = flat.as_strided(size, stride, offset).clone()
     return out
