@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from genctl.maths import noise
+
 State = TypeVar("State")
 
 
@@ -51,3 +53,27 @@ def log_mean(log_w: Tensor) -> tuple[float, float]:
     value = float(log_w.logsumexp(0)) - math.log(n)
     relative = (log_w - value).exp()
     return value, float(relative.std() / math.sqrt(n)) if n > 1 else math.inf
+
+
+def population(
+    state: tuple[Tensor, ...],
+    n: int,
+    steps: int,
+    increment: Callable[[tuple[Tensor, ...], float, float], Tensor],
+    transition: Callable[[tuple[Tensor, ...], float], tuple[Tensor, ...]],
+) -> tuple[Tensor, ...]:
+    """n draws by population annealing (Hukushima and Iba 2003, https://doi.org/10.1063/1.1632130).
+
+    Chains cool together from exact draws at beta = 0. Cooling alone would leave each in the mode it met first; here those that the
+    colder model finds unlikely are replaced by copies of the likely, so that modes are met as often as the model has it.
+    """
+    log_w = state[0].new_zeros(n)
+    for k in range(1, steps + 1):
+        log_w = log_w + increment(state, (k - 1) / steps, k / steps)
+        w = log_w.softmax(0)
+        if k == steps or w.square().sum() * n > 2:  # the effective number of chains fell below a half
+            points = (torch.arange(n, device=w.device) + noise.rand(1, device=w.device)) / n
+            rows = torch.searchsorted(w.cumsum(0), points).clamp(max=n - 1)
+            state, log_w = tuple(t[rows] for t in state), torch.zeros_like(log_w)
+        state = transition(state, k / steps)
+    return state

@@ -82,22 +82,16 @@ def estimate(layers: Layers, chains: int, steps: int) -> tuple[float, float]:
 
 
 def anneal(layers: Layers, n: int, steps: int) -> Tensor:
-    """n draws by population annealing (Hukushima and Iba 2003, https://doi.org/10.1063/1.1632130).
-
-    Chains cool together from independent pixels. Cooling alone would leave each in the mode it met first; here those that the colder
-    model finds unlikely are replaced by copies of the likely, so that modes are met as often as the model has it.
-    """
+    """n draws by population annealing."""
     v = layers.start(n)
-    a, log_w = layers.up(v), v.new_zeros(n)
-    for k in range(1, steps + 1):
-        log_w = log_w + layers.increment(v, a, (k - 1) / steps, k / steps)
-        w = log_w.softmax(0)
-        if k == steps or w.square().sum() * n > 2:  # the effective number of chains fell below a half
-            points = (torch.arange(n, device=v.device) + noise.rand(1, device=v.device)) / n
-            rows = torch.searchsorted(w.cumsum(0), points).clamp(max=n - 1)
-            a, log_w = a[rows], torch.zeros_like(log_w)
-        v, a = layers.move(a, k / steps)
-    return v
+
+    def increment(state: tuple[Tensor, ...], low: float, high: float) -> Tensor:
+        return layers.increment(state[0], state[1], low, high)
+
+    def transition(state: tuple[Tensor, ...], beta: float) -> tuple[Tensor, ...]:
+        return layers.move(state[1], beta)
+
+    return ais.population((v, layers.up(v)), n, steps, increment, transition)[0]
 
 
 def exact(layers: Layers, chunk: int = 2**11) -> float:
