@@ -64,6 +64,14 @@ class Impute(Protocol):
 
 
 @runtime_checkable
+class Revise(Protocol):
+    """Draws something like x."""
+
+    def revise(self, batch: Batch, strength: float, draw: Any) -> Tensor:
+        """(B, *spec.shape): x with a share `strength` in (0, 1] of the way to noise gone, and come back."""
+
+
+@runtime_checkable
 class Translate(Protocol):
     """Maps x to its counterpart in another world."""
 
@@ -125,6 +133,7 @@ POWERS: dict[str, Any] = {
     "decode": Decode,
     "prior": Prior,
     "impute": Impute,
+    "revise": Revise,
     "translate": Translate,
     "predict": Predict,
     "context": Context,

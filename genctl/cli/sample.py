@@ -30,6 +30,10 @@ def sample(
     per_class: Annotated[int | None, typer.Option(min=1, max=10**6, help="How many of each class, for --as-dataset.")] = None,
     as_dataset: Annotated[Path | None, typer.Option(metavar="DIR", help="Write labelled data that `images` or `npz` read.")] = None,
     given: Annotated[Path | None, typer.Option(help="An .npz of arrays to condition on.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Begin at this picture, or at those of a folder, in turn, not at noise.")
+    ] = None,
+    strength: Annotated[float, typer.Option(min=0.01, max=1.0, help="How much of --init is drawn anew.")] = 0.6,
     draft: Annotated[
         Path | None, typer.Option(metavar="CKPT", help="A quicker model whose guesses are checked: as likely, sooner.")
     ] = None,
@@ -53,11 +57,13 @@ def sample(
         raise GenctlError("usage", "--stream prints one sample, without --json, --prompts and --draft")
     if (filter_ is None) != (not keep) or (filter_ and (stream or prompts or draft or as_dataset or given)):
         raise GenctlError("usage", "--filter and --keep go together, without --stream, --prompts, --draft, --as-dataset and --given")
+    if init and (stream or draft or as_dataset):
+        raise GenctlError("usage", "--init goes without --stream, --draft and --as-dataset")
     if prompts and draft:
         raise GenctlError("usage", "--draft takes one --prompt")
     from genctl.tasks import prompts as asking
+    from genctl.tasks import revise, sieve
     from genctl.tasks import sample as task
-    from genctl.tasks import sieve
 
     changes = [
         *(changes or []),
@@ -85,6 +91,10 @@ def sample(
     fronts = asking.encoded(sampler, texts, draw, show.say) if texts else []
     if stream:
         pieces = asking.live(sampler, show.write, fronts[0] if fronts else None, seed, beside, draw)
+    elif init:
+        if fronts:
+            raise GenctlError("usage", f"--init: family '{sampler.recipe.family}' goes on from a prompt, it does not draw from one")
+        pieces = revise.revised(sampler, init, strength, total, seed, beside, draw)
     elif draft:
         quick = task.Sampler.load(draft, device, show.say)
         pieces = sampler.guessed(quick, guesses, total, seed, beside, draw, fronts[0] if fronts else None)

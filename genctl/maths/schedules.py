@@ -1,8 +1,11 @@
-"""Noise schedules of diffusion: how much of the signal's variance, abar, is left after each of T steps. Plain numbers."""
+"""Noise schedules of diffusion: how much of the signal's variance, abar, is left after each of T steps; and which noise is trained."""
 
 import itertools
 import math
 from collections.abc import Iterable
+
+import torch
+from torch import Tensor
 
 
 def linear(steps: int) -> list[float]:
@@ -22,3 +25,8 @@ def _left(betas: Iterable[float]) -> list[float]:
 
 
 SCHEDULES = {"linear": linear, "cosine": cosine}
+
+
+def normal(u: Tensor) -> Tensor:
+    """Standard normal numbers of uniform u in [0, 1)."""
+    return math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-6, 1 - 1e-6))

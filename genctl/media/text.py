@@ -74,6 +74,16 @@ def encode(text: str, spec: Spec) -> Tensor:
     return torch.tensor(row, dtype=torch.long)
 
 
+def row(text: str, spec: Spec) -> Tensor:
+    """A text as one row of symbols (L,), filled up with ends. Raises GenctlError (prompt-token, prompt-length)."""
+    found, room = encode(text, spec), spec.size - (spec.end is not None)
+    if len(found) > room:
+        raise GenctlError("prompt-length", f"the prompt has {len(found)} symbols, this model reads {room}", "a shorter prompt")
+    out = torch.full((spec.size,), spec.end or 0)
+    out[: len(found)] = found
+    return out
+
+
 def read(text: str, spec: Spec) -> tuple[list[int], list[str]]:
     """Text as symbols, and its pieces that the vocabulary lacks: they are left out, or read as the symbol for what is not known."""
     if spec.codec.get("bytes"):

@@ -74,13 +74,7 @@ def told(sampler: Sampler, prompts: Sequence[str], n: int = 1) -> dict[str, Tens
     if name is None:
         return None
     spec = sampler.spec.given[name]
-    room = spec.size - (spec.end is not None)
-    rows = torch.full((len(prompts), spec.size), spec.end or 0)
-    for row, prompt in zip(rows, prompts, strict=True):
-        text = letters.encode(prompt, spec)
-        if len(text) > room:
-            raise GenctlError("prompt-length", f"the prompt has {len(text)} symbols, this model reads {room}", "a shorter prompt")
-        row[: len(text)] = text
+    rows = torch.stack([letters.row(prompt, spec) for prompt in prompts])
     return {name: rows.view(-1, *spec.shape).repeat_interleave(n, 0)}
 
 

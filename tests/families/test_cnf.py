@@ -8,7 +8,7 @@ import torch
 from genctl.contract import Spec
 from genctl.families.flow.cnf import CNF, Velocity
 from genctl.maths import noise
-from genctl.maths.solvers import rk4
+from genctl.maths.ode import rk4
 from tests.battery import check_family, check_resume
 from tests.families.flows import GREY, PLANE, ROW, bent, check_inverse, check_mass, label
 

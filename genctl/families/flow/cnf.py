@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genctl.contract import Spec
 from genctl.families.flow._flow import Flow, FlowConfig
 from genctl.maths import noise
-from genctl.maths.solvers import rk4
+from genctl.maths.ode import rk4
 from genctl.nets.mlp import Width
 
 
