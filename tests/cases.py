@@ -92,6 +92,12 @@ CASES = {
     "flowmatching": Case("flowmatching", PLANE, {"width": 16, "depth": 2, "coupling": "ot"}),
     "scorematching": Case("scorematching", PLANE, {"width": 16, "depth": 2}),
     "consistency": Case("consistency", DIGITS, {"channels": [8, 16], "width": 16, "dropout": 0.1}),
+    "latent": Case(
+        "latent",
+        DIGITS,
+        {"hidden": [4, 8], "size": 2, "prior": {"family": "edm", "model": {"channels": [8], "width": 16, "conditional": True}}},
+    ),
+    "discretediffusion": Case("discretediffusion", WORDS, SMALL_GPT),
     "gpt": Case("gpt", WORDS, SMALL_GPT),
     "gpt-llama": Case("gpt", WORDS, {**SMALL_GPT, "kv_heads": 1, "norm": "rms", "activation": "swiglu", "tied": False}),
     "rnn": Case("rnn", WORDS, {"layers": 1, "width": 16, "dropout": 0.1}),

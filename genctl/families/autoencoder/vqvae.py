@@ -9,29 +9,18 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from genctl.contract import Batch, Given, Loss, Part, Player, Progress, Spec
 from genctl.errors import GenctlError
-from genctl.families.autoencoder._coded import Coded, CodedConfig
-from genctl.maths import ranks
-from genctl.nets.conv import down, pyramid, up
-from genctl.nets.mlp import Width
+from genctl.families.autoencoder._gridded import Gridded, GriddedConfig
 from genctl.nets.quantise import Codebook, Grid
 
 
-class VQVAE(Coded):
+class VQVAE(Gridded):
     """x = D(e(z)), z (h, w) of symbols."""
 
-    kinds = frozenset({"image"})
-
-    class Config(CodedConfig):
-        hidden: list[Width] = Field(default_factory=lambda: [32, 64], min_length=1, max_length=8)
-        """Channels, one halving of the picture each."""
-        blocks: int = Field(1, ge=0, le=64)
-        """Residual blocks at each size."""
-        norm: bool = True
-        """Batch normalisation."""
+    class Config(GriddedConfig):
         quantiser: Literal["codebook", "grid"] = "codebook"
         """Learned vectors, or a fixed grid of `levels`."""
         codes: int = Field(128, ge=2, le=65_536)
@@ -49,15 +38,11 @@ class VQVAE(Coded):
         super().__init__(config, spec)
         if min(config.levels) < 2 or math.prod(config.levels) > 2**20:
             raise GenctlError("config", "model.levels: expected numbers of 2 or more whose product is at most 1,048,576")
-        c, h, w = spec.shape
         grid = config.quantiser == "grid"
         size = len(config.levels) if grid else config.size
-        channels, sizes = [c, *config.hidden], pyramid(h, w, len(config.hidden))
-        self.encoder = nn.Sequential(*down(channels, "relu", config.norm, config.blocks), nn.Conv2d(channels[-1], size, 1))
-        self.decoder = nn.Sequential(nn.Conv2d(size, channels[-1], 3, padding=1), *up(sizes, channels, "relu", config.norm, config.blocks))
+        shape = self.lay(size, size)
         self.quantiser = Grid(config.levels) if grid else Codebook(config.codes, size)
-        self.code = Spec(shape=sizes[-1], vocab=math.prod(config.levels) if grid else config.codes)
-        self.register_buffer("variance", torch.ones(()))  # of the data, from the first batch: the unit of the error
+        self.code = Spec(shape=shape, vocab=math.prod(config.levels) if grid else config.codes)
         self.build_prior()
 
     def first(self) -> Player:
@@ -65,13 +50,11 @@ class VQVAE(Coded):
 
     def features(self, x: Tensor) -> Tensor:
         """(B h w, D): a vector for each place of the grid."""
-        h: Tensor = self.encoder(2 * x - 1 if self.spec.levels else x)
-        return h.movedim(1, -1).flatten(0, 2)
+        return self.read(x).movedim(1, -1).flatten(0, 2)
 
-    def picture(self, e: Tensor) -> Tensor:
-        """x (B, C, H, W) of the vectors of the grid (B h w, D)."""
-        out: Tensor = self.decoder(e.view(-1, *self.code.shape, e.shape[-1]).movedim(-1, 1))
-        return 0.5 + 0.5 * out if self.spec.levels else out
+    def laid(self, e: Tensor) -> Tensor:
+        """The vectors of the grid (B h w, D) as it lies (B, D, h, w)."""
+        return e.view(-1, *self.code.shape, e.shape[-1]).movedim(-1, 1)
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
         """Mean squared error in units of the data's variance, and the commitment (eq. 3); the codebook moves by its running means."""
@@ -81,15 +64,10 @@ class VQVAE(Coded):
                 self.measure(batch.x)
             self.quantiser.learn(h.detach(), self.quantiser.nearest(h.detach()), at.step)
         e, symbols, commitment = self.quantiser(h)
-        error = (self.picture(e) - batch.x).square().mean() / self.variance
+        error = self.error(batch.x, self.laid(e))
         share = torch.bincount(symbols, minlength=self.code.vocab) / len(symbols)
         used = torch.exp(-(share * share.clamp(min=1e-12).log()).sum())
         return Loss(error + self.config.commitment * commitment, error=error, commitment=commitment, codes_used=used)
-
-    def measure(self, x: Tensor) -> None:
-        """The variance of the first batch over all ranks."""
-        n, total, squares = ranks.total(torch.stack([torch.ones_like(x).sum(), x.sum(), x.square().sum()]))
-        self.variance.copy_((squares / n - (total / n).square()).clamp(min=1e-6))
 
     def encode(self, batch: Batch) -> Tensor:
         """Symbols (B, h, w)."""
@@ -97,5 +75,4 @@ class VQVAE(Coded):
         return symbols.view(-1, *self.code.shape)
 
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
-        x = self.picture(self.quantiser.vectors(code.flatten()))
-        return x.clamp(0, 1) if self.spec.levels else x
+        return self.shown(self.laid(self.quantiser.vectors(code.flatten())))
