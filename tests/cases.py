@@ -117,6 +117,7 @@ CASES = {
     "mixture": Case("mixture", PLANE, {"components": 3}),
     "memorizer": Case("memorizer", DIGITS, {"capacity": 64}),
     "seq2seq": Case("seq2seq", TOLD, SMALL_GPT),
+    "seq2seq-pointer": Case("seq2seq", TOLD, {**SMALL_GPT, "pointer": True}),
     "seq2seq-lstm": Case("seq2seq", TOLD, {**SMALL_GPT, "network": "lstm"}),
     "bert": Case("bert", WORDS, {**SMALL_BERT, "norms": "behind"}),
     "reader": Case(
