@@ -102,9 +102,10 @@ def test_no_logit_looks_ahead(model):
         assert (beside[0] != 0).any(-1).all()
 
 
-def test_a_held_out_loss_is_in_nats():
+@pytest.mark.parametrize("model", [SMALL, POINTER], ids=["transformer", "pointer"])
+def test_a_held_out_loss_is_in_nats(model):
     """Smoothing is of training alone: the untrained loss in eval mode is that of log_prob."""
-    net, batch = build(Seq2Seq, {**SMALL, "smoothing": 0.5}, ROW), fake(ROW, 20)
+    net, batch = build(Seq2Seq, {**model, "smoothing": 0.5}, ROW), fake(ROW, 20)
     count = decoding.live(batch.x, 0).sum()
     with torch.no_grad():
         trained = net.loss(batch, Progress())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError
 from genctl.families.autoregressive._next import Next, SymbolConfig
-from genctl.maths import decoding, entropy
+from genctl.maths import decoding
 from genctl.nets.pointer import Pointer
 from genctl.nets.sides import LSTMs, Memory, Transformers
 from genctl.nets.transformer import Activation, Norm
@@ -139,12 +139,11 @@ class Seq2Seq(Next):
 
     def share(self, b: Batch, counts: Tensor, weight: float) -> Tensor:
         """Scalar: the nats of the symbols that count, each times its weight."""
-        y = b.x[counts]
+        h, memory = self.written(b.x, b.given)
         if self.pointer is None:
-            h = self.hidden(b.x, b.given)[counts]
-            return self.mean_nats(h, y, h.new_full((len(y),), weight))
+            return self.mean_nats(h[counts], b.x[counts], h.new_full((int(counts.sum()),), weight))
         smoothing = self.config.smoothing if self.training else 0.0
-        return weight * entropy.nats(self.logits(b.x, b.given)[counts], y, smoothing).sum()
+        return weight * self.pointer.nats(h, b.x, counts, self.score(h[counts]), memory, smoothing).sum()
 
     def nats(self, batch: Batch) -> Tensor:
         out = torch.zeros(batch.x.flatten(1).shape, device=self.device)
