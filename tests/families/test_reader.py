@@ -36,6 +36,14 @@ def test_battery_of_a_bag_beside(bayes):
     check_family(Reader, {"body": BERT, "dropout": 0.0, "bag": 2, "buckets": 64, "bayes": bayes}, LABEL)
 
 
+def test_the_bag_counts_as_much_as_is_said():
+    net, x = build(Reader, {"body": BERT, "bag": 2, "buckets": 64, "bag_share": 0.75}, LABEL).eval(), Batch(x=torch.randint(1, 6, (5, 8)))
+    torch.nn.init.normal_(net.bag.weight)
+    with torch.no_grad():
+        expected = net.told(x).log_softmax(-1) / 4 + net.bagged(x).log_softmax(-1) * 0.75
+        torch.testing.assert_close(net.predict(x), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_what_a_group_of_symbols_says_of_its_class():
     """Of four rows, symbol 1 stands in both of class 0 and in one of class 1; with one row assumed it is 3 of 7 there and 2 of 7 here."""
     bag = Bag(2, 1, 4, bayes=1.0)

@@ -27,9 +27,11 @@ class Reader(OnBody):
         target: str = "label"
         """What to tell: the name of something that stands beside x."""
         bag: int = Field(0, ge=0, le=5)
-        """Beside the body, a bag of groups of up to so many symbols tells the class as well; it is trained alone, and both words count the same."""
+        """Beside the body, a bag of groups of up to so many symbols tells the class as well; it is trained alone, and their words are averaged."""
         buckets: int = Field(65_536, ge=1, le=10_000_000)
         """How many weights the groups of a bag share."""
+        bag_share: float = Field(0.5, ge=0, le=1)
+        """How much the word of the bag counts in that mean of log probabilities."""
         bayes: float = Field(0.0, ge=0, le=1e6)
         """Let a group count by how much likelier it is in one class than in others, with so many rows assumed; 0: by how few rows hold it."""
         smoothing: float = Field(0.0, ge=0, lt=1)
@@ -51,7 +53,7 @@ class Reader(OnBody):
     def predict(self, batch: Batch) -> Tensor:
         if self.bag is None:
             return self.told(batch)
-        return (self.told(batch).log_softmax(-1) + self.bagged(batch).log_softmax(-1)) / 2
+        return torch.lerp(self.told(batch).log_softmax(-1), self.bagged(batch).log_softmax(-1), self.config.bag_share)
 
     def told(self, batch: Batch) -> Tensor:
         """The word of what stands on the body."""
