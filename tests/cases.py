@@ -123,7 +123,15 @@ CASES = {
     "reader": Case(
         "reader",
         TOLD,
-        {"body": {"family": "bert", "model": SMALL_BERT}, "dropout": 0.1, "symbol_dropout": 0.2, "pool": "attend", "bag": 2, "buckets": 64},
+        {
+            "body": {"family": "bert", "model": SMALL_BERT},
+            "dropout": 0.1,
+            "symbol_dropout": 0.2,
+            "pool": "attend",
+            "bag": 2,
+            "buckets": 64,
+            "bayes": 1.0,
+        },
     ),
     "reader-tags": Case("reader", TOLD, {"body": {"family": "lstm", "model": {"layers": 1, "width": 16}}, "dropout": 0.1, "target": "tag"}),
     "embedder": Case("embedder", TOLD, {"body": {"family": "bert", "model": SMALL_BERT}, "dropout": 0.1, "near": "label"}),
