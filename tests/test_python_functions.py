@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from genctl import catalog
+from genctl.data import _functions
 from genctl.errors import GenctlError
 from genctl.media import text as letters
 from genctl.metrics import Case, parses
@@ -39,7 +40,7 @@ def broken(:
 
 
 def test_functions_are_cut_out_whole():
-    one, two = reader.functions(SOURCE)
+    one, two = _functions.functions(SOURCE)
     assert one.startswith("def one(a,\n        b):") and one.endswith("to be kept\n") and "margin" in one
     assert two.startswith("async def two(self):\n    # a comment\n\n    if self:") and two.endswith("x > 17]\n")
 

@@ -88,6 +88,9 @@ def test_emojitwo_is_also_pictures_with_their_names(home, tmp_path, capsys):
     batch = found.test.batch(0, 2)
     assert [letters.decode(row, text) for row in batch.given["caption"]] == ["red 0", "red 10"]
     assert batch.given["label"].tolist() == [1, 0] and batch.x.shape == (2, 3, 16, 16)
+    other = data.open(data.Config(path=str(tmp_path), size=16, beside="picture", length=8))
+    turned = other.test.batch(0, 2)
+    assert other.spec.media == "text" and torch.equal(turned.given["picture"], batch.x) and torch.equal(turned.x, batch.given["caption"])
     with pytest.raises(GenctlError, match="flip"):
         data.open(data.Config(path=str(tmp_path), beside="caption", flip=True))
     prior = "{family: gpt, model: {layers: 1, heads: 1, width: 8, conditions: [caption]}}"

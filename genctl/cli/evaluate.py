@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from genctl.cli import show
+from genctl.cli import options, show
 from genctl.errors import EXIT
 
 
@@ -26,6 +26,8 @@ def evaluate(
     templates: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Sentences for the bias audit; default those built in.")
     ] = None,
+    examples: Annotated[Path | None, typer.Option(metavar="FILE", help="Questions and answers, a .jsonl or .csv, for `fewshot`.")] = None,
+    form: options.Form = options.FORM,
     fail_if: Annotated[list[str] | None, typer.Option(metavar="'fid>30'", help="Exit with 81 when this holds; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write the scores here, and pictures beside them.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -52,6 +54,8 @@ def evaluate(
         fail_if=fail_if or [],
         draw=set_ or [],
         templates=templates,
+        examples=examples,
+        form=form,
         device=device,
         folder=beside,
     )

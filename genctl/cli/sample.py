@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genctl.cli import show
+from genctl.cli import options, show
 from genctl.errors import GenctlError, safe_text
 
 MOST = 10**6
@@ -23,6 +23,10 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Sample i depends on the seed and i alone.")] = 0,
     prompt: Annotated[str | None, typer.Option(help="Text to go on from, or to draw from.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="A prompt a line: -n samples of each.")] = None,
+    shots: Annotated[
+        Path | None, typer.Option("--examples", metavar="FILE", help="Examples, a .jsonl or .csv, that stand before each prompt.")
+    ] = None,
+    form: options.Form = options.FORM,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A text that ends a sample; may be given again.")] = None,
     pattern: Annotated[str | None, typer.Option(metavar="REGEX", help="What the text drawn must match as a whole.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text of one sample as it comes.")] = False,
@@ -59,12 +63,18 @@ def sample(
         raise GenctlError("usage", "--filter and --keep go together, without --stream, --prompts, --draft, --as-dataset and --given")
     if init and (stream or draft or as_dataset):
         raise GenctlError("usage", "--init goes without --stream, --draft and --as-dataset")
+    if shots and prompt is None and prompts is None:
+        raise GenctlError("usage", "--examples stand before a question: give --prompt or --prompts")
     if prompts and draft:
         raise GenctlError("usage", "--draft takes one --prompt")
     from genctl.tasks import prompts as asking
-    from genctl.tasks import revise, sieve
+    from genctl.tasks import revise
     from genctl.tasks import sample as task
+    from genctl.tasks import shots as showing
+    from genctl.tasks import sieve
 
+    way = showing.Form.read(form) if shots else None
+    stop = [*(stop or []), *([way.behind] if way and way.behind else [])]
     changes = [
         *(changes or []),
         *(set_ or []),
@@ -81,6 +91,8 @@ def sample(
         return
     draw = sampler.draw(changes)
     texts = asking.read(prompts) if prompts else [prompt] if prompt is not None else []
+    if shots and way:
+        texts = showing.prompts(sampler, showing.read(shots, way), way, texts, show.say)
     each = n or (1 if prompts or stream else 16)
     total = each * max(1, len(texts)) * (sieve.TRIES if filter_ else 1)
     if total > MOST * (sieve.TRIES if filter_ else 1):

@@ -1,4 +1,4 @@
-"""EmojiTwo: emoji of 64x64 pixels in colour, 1,403 of them beside their line drawings, or 2,008 beside what they are called.
+"""EmojiTwo: emoji of 64x64 pixels in colour, 1,403 of them beside their line drawings, or 2,008 beside what they are called; or those names.
 
 The EmojiTwo project, https://github.com/EmojiTwo/emojitwo (CC BY 4.0), in one zip with the folders `color` and `bw`; beside it
 `captions.json`, {code: {"name": ..., "category": ...}}. The category is the label where that file is. Of the sorted codes every tenth is
@@ -7,6 +7,7 @@ for the test, and the one behind it for validation.
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +30,8 @@ class Config(DataConfig):
     """Emoji beside their line drawings, or beside what they are called."""
     size: int = Field(64, ge=8, le=64)
     """Pixels a side."""
-    beside: Literal["drawing", "caption"] = "drawing"
-    """What stands beside each: a picture `source`, or a row of characters `caption`."""
+    beside: Literal["drawing", "caption", "picture"] = "drawing"
+    """What stands beside each: a picture `source`, or a row of characters `caption`; or the other way about, a `picture` beside its caption."""
     flip: bool = False
     """Mirror training pairs left to right at random, both alike."""
     length: int = Field(32, ge=2, le=1000)
@@ -72,11 +73,17 @@ def _named(config: Config, path: Path, said: dict[str, dict[str, str]]) -> Datas
 
     def part(codes: list[str]) -> Split:
         at = torch.tensor([number[c] for c in codes])
+        if config.beside == "picture":
+            return tensors(caption[at].long(), {"picture": _scaled(x[at]), "label": label[at]})
         return tensors(x[at], {"caption": caption[at].long(), "label": label[at]}, _scaled)
 
     parts = {k: part(v) for k, v in pairs.by_name(sorted(names)).items()}
     kind = Spec(shape=(), vocab=len(classes), codec={"names": classes})
-    spec = Spec(shape=tuple(x.shape[1:]), levels=256, given={"caption": coder.spec(config.length), "label": kind}, media="image")
+    picture = Spec(shape=tuple(x.shape[1:]), levels=256, media="image")
+    if config.beside == "picture":
+        spec = coder.spec(config.length, given={"picture": picture, "label": kind})
+    else:
+        spec = replace(picture, given={"caption": coder.spec(config.length), "label": kind})
     return Dataset(spec, parts["train"].first(config.limit), parts["valid"], parts["test"])
 
 

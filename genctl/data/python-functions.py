@@ -1,30 +1,17 @@
 """Python functions: those of the standard library of the Python that runs this, one an example, moved to the left margin.
 
-Which they are depends on the version of Python; the fingerprint says when two machines differ. Split by file, so that no test function
-has its siblings in the training part: a hash of a file's name says where it goes, one in ten to validation and one to testing.
+Which they are depends on the version of Python; the fingerprint says when two machines differ. Split by file (genctl/data/_functions.py).
 """
 
-import ast
-import hashlib
-import itertools
-import re
-import sysconfig
-import textwrap
-import warnings
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from genctl.data import Dataset, find, tensors
+from genctl.data import Dataset, tensors
+from genctl.data._functions import parts
 from genctl.data._tokenise import TokeniseConfig, Way, fit, padded, small
 from genctl.errors import GenctlError
-
-LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo", "pydoc_data", "__pycache__"}
-HEAD = re.compile(r"^( *)(?:async )?def ", re.MULTILINE)
-SHORT, LONG = 60, 4000  # characters
-TRIES = 3
 
 
 class Config(TokeniseConfig):
@@ -42,52 +29,10 @@ class Config(TokeniseConfig):
 
 def open(config: Config) -> Dataset:
     """Raises GenctlError: no-input, data-empty."""
-    root = find(config.name, config.path, ".py files") if config.path else Path(sysconfig.get_paths()["stdlib"])
-    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-    seen: set[str] = set()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root)
-        if not LEFT_OUT & set(name.parts):
-            found = [f for f in functions(path.read_text(encoding="utf-8", errors="ignore")) if f not in seen]
-            seen.update(found)
-            parts[_split(name.as_posix())] += found
-    if not all(parts.values()):
-        raise GenctlError("data-empty", f"too few functions in {len(seen)}: a split has none", "data.path=FOLDER with more .py files")
-    coder = fit(config, [f for part in parts.values() for f in part], learn=parts["train"])
-    rows = {name: [row for row in coder.encode(part) if len(row) < config.length] for name, part in parts.items()}
-    if not all(rows.values()):
+    found = parts(config.name, config.path)
+    coder = fit(config, [f for part in found for f in part], learn=found[0])
+    rows = [[row for row in coder.encode(part) if len(row) < config.length] for part in found]
+    if not all(rows):
         raise GenctlError("data-empty", f"no function of a split fits in data.length {config.length}", "a larger data.length")
-    train, valid, test = (
-        tensors(padded(part, config.length, coder.end, small(coder.vocab)), prepare=Tensor.long) for part in rows.values()
-    )
+    train, valid, test = (tensors(padded(part, config.length, coder.end, small(coder.vocab)), prepare=Tensor.long) for part in rows)
     return Dataset(coder.spec(config.length), train.first(config.limit), valid, test)
-
-
-def _split(name: str) -> str:
-    tenth = hashlib.sha256(name.encode()).digest()[0] * 10 // 256
-    return {0: "test", 1: "valid"}.get(tenth, "train")
-
-
-def functions(source: str) -> list[str]:
-    """Every function and method that is whole on its own, from its `def` to its last line."""
-    out = []
-    for head in HEAD.finditer(source):
-        edge = re.compile(rf"^ {{0,{len(head[1])}}}[^\s)#]", re.MULTILINE)
-        stops = (m.start() for m in edge.finditer(source, source.find("\n", head.end()) + 1, head.start() + LONG))
-        for stop in itertools.chain(itertools.islice(stops, TRIES), [len(source)]):  # what stands at the margin may be inside a text
-            text = textwrap.dedent(source[head.start() : stop]).rstrip() + "\n"
-            if whole(text):
-                out += [text] if SHORT <= len(text) <= LONG else []
-                break
-    return out
-
-
-def whole(text: str) -> bool:
-    """Whether it is one function and nothing else."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return len(body) == 1 and isinstance(body[0], ast.FunctionDef | ast.AsyncFunctionDef)

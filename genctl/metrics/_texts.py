@@ -1,4 +1,4 @@
-"""What metrics of texts have in common: what the model wrote, what it should have written, what it read, and the libraries that compare."""
+"""What metrics of texts have in common: what the model wrote, what it should have written, what it read, how likely it finds a text, and libraries."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,3 +87,21 @@ def mean(values: list[float]) -> tuple[float, float | None]:
     """The mean over examples and its standard error."""
     v = torch.tensor(values, dtype=torch.float64)
     return v.mean().item(), (v.std() / len(v) ** 0.5).item() if len(v) > 1 else None
+
+
+def nats(sentences: list[str], case: Case) -> Tensor:
+    """(n,) log probability of each, with its end where the data has one. Raises GenctlError (prompt-token)."""
+    assert case.likelihood is not None and case.likelihood.of is not None
+    rows = [text.encode(s, case.spec) for s in sentences]
+    found = torch.empty(len(rows))
+    for length in sorted({len(r) for r in rows}):  # rows of one length are one batch
+        at = [i for i, r in enumerate(rows) if len(r) == length]
+        found[at] = case.likelihood.of(filled(torch.stack([rows[i] for i in at]), case.spec)).float()
+    return found
+
+
+def filled(x: Tensor, spec: Spec) -> Tensor:
+    """Rows (B, T) with their end behind them, as long as a row of the data is; running text stays as it is."""
+    if spec.end is None:
+        return x
+    return torch.cat([x, torch.full((len(x), spec.size - x.shape[1]), spec.end)], 1)

@@ -16,12 +16,10 @@ import math
 from collections import defaultdict
 
 import torch
-from torch import Tensor
 
-from genctl.contract import Spec
 from genctl.errors import GenctlError
 from genctl.media import text
-from genctl.metrics import Case, Score, proportion
+from genctl.metrics import Case, Score, _texts, proportion
 
 NEEDS = frozenset({"log_prob", "templates"})
 EXTRACTOR = ""
@@ -52,24 +50,6 @@ def built_in() -> list[dict[str, str]]:
     ]
 
 
-def nats(sentences: list[str], case: Case) -> Tensor:
-    """(n,) log probability of each, with its end where the data has one. Raises GenctlError (prompt-token)."""
-    assert case.likelihood is not None and case.likelihood.of is not None
-    rows = [text.encode(s, case.spec) for s in sentences]
-    found = torch.empty(len(rows))
-    for length in sorted({len(r) for r in rows}):  # rows of one length are one batch
-        at = [i for i, r in enumerate(rows) if len(r) == length]
-        found[at] = case.likelihood.of(filled(torch.stack([rows[i] for i in at]), case.spec)).float()
-    return found
-
-
-def filled(x: Tensor, spec: Spec) -> Tensor:
-    """Rows (B, T) with their end behind them, as long as a row of the data is; running text stays as it is."""
-    if spec.end is None:
-        return x
-    return torch.cat([x, torch.full((len(x), spec.size - x.shape[1]), spec.end)], 1)
-
-
 def measure(case: Case) -> Score:
     items = list(case.templates or built_in())
     room = case.spec.size - (case.spec.end is not None)
@@ -77,7 +57,7 @@ def measure(case: Case) -> Score:
         longest = max(len(text.encode(s, case.spec)) for item in items for k, s in item.items() if k != "group")
         if longest > room:
             return Score(value=None, reason=f"a sentence has {longest} symbols, the model reads {room}")
-        stereotype, anti, unrelated = (nats([item[k] for item in items], case) for k in ("stereotype", "anti", "unrelated"))
+        stereotype, anti, unrelated = (_texts.nats([item[k] for item in items], case) for k in ("stereotype", "anti", "unrelated"))
     except GenctlError as e:
         return Score(value=None, reason=f"the sentences cannot be written in its symbols: {e.lines[0]}")
     gaps: dict[str, list[float]] = defaultdict(list)

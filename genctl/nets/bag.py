@@ -16,33 +16,43 @@ class Bag(nn.Module):
     """Rows (B, T) to scores (B, out): the sum of a weight for each group of 1 to `most` symbols, those of few rows counting more.
 
     A group counts as log(rows / rows that hold it) + 1, and a row as a vector of length one (Salton and Buckley 1988,
-    https://doi.org/10.1016/0306-4573(88)90021-0); `note` counts them.
+    https://doi.org/10.1016/0306-4573(88)90021-0); `note` counts them. With `bayes` a group counts, for each class, as the log of how much
+    likelier it is in rows of that class than in the others, `bayes` rows of either with it being assumed beforehand (Wang and Manning 2012,
+    https://aclanthology.org/P12-2018).
     """
 
     rows: Tensor
     holding: Tensor
 
-    def __init__(self, out: int, most: int, buckets: int) -> None:
+    def __init__(self, out: int, most: int, buckets: int, bayes: float = 0.0) -> None:
         super().__init__()
-        self.most, self.buckets = most, buckets
+        self.most, self.buckets, self.bayes = most, buckets, bayes
         self.weight, self.bias = nn.Parameter(torch.zeros(buckets, out)), nn.Parameter(torch.zeros(out))
         self.register_buffer("rows", torch.zeros(()))
-        self.register_buffer("holding", torch.zeros(buckets))
+        self.register_buffer("holding", torch.zeros(buckets, out) if bayes else torch.zeros(buckets))
 
-    def note(self, x: Tensor, alive: Tensor) -> None:
-        """Counts what rows of training hold."""
+    def note(self, x: Tensor, alive: Tensor, label: Tensor) -> None:
+        """Counts what rows of training hold; label (B,): their classes."""
         held, there = self.groups(x, alive)
-        seen = ranks.total(torch.bincount(held[there], minlength=self.buckets).float())
-        self.holding += seen
+        if self.bayes:
+            held = held * self.holding.shape[1] + label[:, None]
+        seen = torch.bincount(held[there], minlength=self.holding.numel()).float()
+        self.holding += ranks.total(seen).view_as(self.holding)
         self.rows += ranks.total(torch.tensor(float(len(x)), device=x.device))
 
     def forward(self, x: Tensor, alive: Tensor) -> Tensor:
         """alive (B, T): True for the symbols that are in the bag."""
         held, there = self.groups(x, alive)
-        rare = (((1 + self.rows) / (1 + self.holding)).log() + 1)[held] * there
-        rare = rare / rare.norm(dim=1, keepdim=True).clamp(min=1e-6)
-        out: Tensor = (F.embedding(held, self.weight) * rare[..., None]).sum(1) + self.bias
+        counts = self.ratios() if self.bayes else (((1 + self.rows) / (1 + self.holding)).log() + 1)[:, None]
+        share = F.embedding(held, counts) * there[..., None]
+        share = share / share.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        out: Tensor = (F.embedding(held, self.weight) * share).sum(1) + self.bias
         return out
+
+    def ratios(self) -> Tensor:
+        """(buckets, out) log of p(group | class) / p(group | another class)."""
+        own, others = self.holding + self.bayes, self.holding.sum(1, keepdim=True) - self.holding + self.bayes
+        return (own / own.sum(0)).log() - (others / others.sum(0)).log()
 
     def groups(self, x: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
         """(buckets (B, G), True for those that are there): each but once."""

@@ -26,9 +26,10 @@ class Transformers(nn.Module):
         self.reader = Transformer(width, layers[0], heads, lengths[0], causal=False, attention=False, **how)
         self.writer = Transformer(width, layers[1], heads, lengths[1], cross=True, attention=False, **how)
 
-    def read(self, h: Tensor, seen: Tensor) -> Memory:
-        """h (B, M, width), of which those `seen` (B, M) are looked at."""
-        return self.writer.remember(self.reader(h, seen), seen)
+    def read(self, h: Tensor, seen: Tensor, keep: bool = False) -> Memory:
+        """h (B, M, width), of which those `seen` (B, M) are looked at; keep: with the `vectors` (B, M, width) that they became."""
+        vectors = self.reader(h, seen)
+        return self.writer.remember(vectors, seen) | ({"vectors": vectors} if keep else {})
 
     def forward(self, h: Tensor, memory: Memory) -> Tensor:
         """Vectors (B, S, width) to vectors of the same shape, each a function of the memory, itself and those before it."""
@@ -56,7 +57,7 @@ class LSTMs(nn.Module):
         self.score = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(2 * width, width, bias=False)
 
-    def read(self, h: Tensor, seen: Tensor) -> Memory:
+    def read(self, h: Tensor, seen: Tensor, keep: bool = False) -> Memory:
         h = F.dropout(LOUDER * h, self.dropout, self.training)
         lengths = seen.sum(1).cpu()  # what is seen stands in front
         packed = nn.utils.rnn.pack_padded_sequence(h, lengths, batch_first=True, enforce_sorted=False)
@@ -65,7 +66,7 @@ class LSTMs(nn.Module):
         ends = torch.cat([last[-2], last[-1], cell[-2], cell[-1]], 1)  # of the last layer, both ways
         begin = torch.tanh(self.bridge(ends)).chunk(2 * self.layers[1], 1)
         state = {f"{'hc'[i % 2]}{i // 2}": v for i, v in enumerate(begin)}
-        return {"memory": vectors, "keys": self.score(vectors), "seen": seen, **state}
+        return {"memory": vectors, "keys": self.score(vectors), "seen": seen, **state} | ({"vectors": vectors} if keep else {})
 
     def look(self, h: Tensor, memory: Memory) -> Tensor:
         """Luong et al., eq. 5: what is read and what is found there, through one layer."""

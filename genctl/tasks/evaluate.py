@@ -44,6 +44,8 @@ class Request:
     fail_if: list[str] = field(default_factory=list)
     draw: list[str] = field(default_factory=list)
     templates: Path | None = None
+    examples: Path | None = None
+    form: str = ""
     device: str = "auto"
     folder: Path | None = None
 
@@ -314,8 +316,8 @@ class Desk:
 
     def figures(self, name: str) -> dict[str, Any]:
         metric = metrics.load(name)
-        if "templates" in metric.NEEDS:
-            return audit.measured(name, metric, self.sampler, self.likelihood(values=False), self.ask.templates, self.ask.seed)
+        if {"templates", "examples"} & metric.NEEDS:
+            return audit.measured(name, metric, self.sampler, self.likelihood(values=False), self.ask)
         needs, facts = metric.NEEDS, {"metric": name, "n_reference": len(self.reference)}
         made: dict[str, Any] = {"spec": self.dataset.spec, "reference": self.reference, "seed": self.ask.seed, "memo": self.memo}
         made |= {"truth": self.dataset.truth, "folder": self.ask.folder or Path()}

@@ -8,6 +8,7 @@ from genctl.contract import Batch, Spec
 from genctl.data import grammar
 from genctl.errors import GenctlError
 from genctl.families.helper.reader import Reader
+from genctl.nets.bag import Bag
 from genctl.recipe import Train
 from genctl.training import loop
 from tests.battery import build, check_family, check_resume
@@ -28,6 +29,32 @@ LABEL, TAG, SPAN = row(label=Spec(shape=(), vocab=3)), row(tag=Spec(shape=(8,), 
 @pytest.mark.parametrize("pool", ["mean", "max", "first", "last", "attend"])
 def test_battery_of_classes(pool):
     check_family(Reader, {"body": BERT, "dropout": 0.0, "pool": pool}, LABEL)
+
+
+@pytest.mark.parametrize("bayes", [0.0, 2.0])
+def test_battery_of_a_bag_beside(bayes):
+    check_family(Reader, {"body": BERT, "dropout": 0.0, "bag": 2, "buckets": 64, "bayes": bayes}, LABEL)
+
+
+def test_the_bag_counts_as_much_as_is_said():
+    net, x = build(Reader, {"body": BERT, "bag": 2, "buckets": 64, "bag_share": 0.75}, LABEL).eval(), Batch(x=torch.randint(1, 6, (5, 8)))
+    torch.nn.init.normal_(net.bag.weight)
+    with torch.no_grad():
+        expected = net.told(x).log_softmax(-1) / 4 + net.bagged(x).log_softmax(-1) * 0.75
+        torch.testing.assert_close(net.predict(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_what_a_group_of_symbols_says_of_its_class():
+    """Of four rows, symbol 1 stands in both of class 0 and in one of class 1; with one row assumed it is 3 of 7 there and 2 of 7 here."""
+    bag = Bag(2, 1, 4, bayes=1.0)
+    x, label = torch.tensor([[1, 1, 2], [1, 0, 0], [1, 3, 3], [3, 0, 0]]), torch.tensor([0, 0, 1, 1])
+    bag.note(x, x != 0, label)
+    assert bag.holding.tolist() == [[0, 0], [2, 1], [1, 0], [0, 2]]
+    expected = torch.tensor([[1, 1], [3, 2], [2, 1], [1, 3]]).log() - torch.tensor([[1, 1], [2, 3], [1, 2], [3, 1]]).log()
+    torch.testing.assert_close(bag.ratios(), expected)
+    torch.nn.init.ones_(bag.weight)
+    found, row = bag(x[:1], x[:1] != 0), expected[1:3]
+    torch.testing.assert_close(found[0], (row / row.norm(dim=0)).sum(0))
 
 
 @pytest.mark.parametrize("body", [GPT, LSTM], ids=["gpt", "lstm"])

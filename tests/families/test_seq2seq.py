@@ -23,7 +23,10 @@ SMALL = {"layers": 2, "heads": 2, "width": 16, "dropout": 0.0}
 LEARNED = {**SMALL, "positions": "learned", "norm": "rms", "activation": "swiglu", "qk_norm": False, "tied": False}
 T5 = {**SMALL, "positions": "relative", "norm": "rms", "activation": "geglu", "qk_norm": False, "begin": 1}
 LSTM = {**SMALL, "network": "lstm", "writer_layers": 1}
-WAYS = pytest.mark.parametrize("model", [SMALL, LEARNED, T5, LSTM], ids=["transformer", "learned", "t5", "lstm"])
+POINTER, POINTER_LSTM = {**SMALL, "pointer": True}, {**LSTM, "pointer": True}
+WAYS = pytest.mark.parametrize(
+    "model", [SMALL, LEARNED, T5, LSTM, POINTER, POINTER_LSTM], ids=["transformer", "learned", "t5", "lstm", "pointer", "pointer lstm"]
+)
 
 
 @WAYS
@@ -35,7 +38,7 @@ def test_battery_of_two_vocabularies_without_ends():
     check_family(Seq2Seq, SMALL, Spec(shape=(4,), vocab=5, given={"source": Spec(shape=(3,), vocab=7)}))
 
 
-@pytest.mark.parametrize("model", [SMALL, LSTM], ids=["transformer", "lstm"])
+@pytest.mark.parametrize("model", [SMALL, LSTM, POINTER], ids=["transformer", "lstm", "pointer"])
 @pytest.mark.parametrize("cut", [2, 5, 6], ids=["before", "on", "after an epoch boundary"])
 def test_resume_is_exact(model, cut, tmp_path):
     check_resume(Seq2Seq, {**model, "dropout": 0.1}, ROW, tmp_path, cut=cut, steps=8, batch=8)
@@ -99,9 +102,10 @@ def test_no_logit_looks_ahead(model):
         assert (beside[0] != 0).any(-1).all()
 
 
-def test_a_held_out_loss_is_in_nats():
+@pytest.mark.parametrize("model", [SMALL, POINTER], ids=["transformer", "pointer"])
+def test_a_held_out_loss_is_in_nats(model):
     """Smoothing is of training alone: the untrained loss in eval mode is that of log_prob."""
-    net, batch = build(Seq2Seq, {**SMALL, "smoothing": 0.5}, ROW), fake(ROW, 20)
+    net, batch = build(Seq2Seq, {**model, "smoothing": 0.5}, ROW), fake(ROW, 20)
     count = decoding.live(batch.x, 0).sum()
     with torch.no_grad():
         trained = net.loss(batch, Progress())
@@ -148,6 +152,42 @@ def test_it_learns_to_reverse_and_the_likeliest_row_is_the_reverse(model):
         for beams in (1, 4):
             found = net.sample(200, decoding.Draw(temperature=0, beams=beams), held.given)
             assert (found == held.x).all(1).float().mean() > 0.95
+
+
+def test_a_pointer_copies_symbols_that_training_never_had():
+    """Trained to repeat rows of symbols 1 to 39, it repeats rows of 40 to 59, which no other network here could write."""
+
+    def made(n, low, high, seed):
+        g = torch.Generator().manual_seed(seed)
+        rows = torch.randint(low, high, (n, 6), generator=g) * (torch.arange(6) < torch.randint(2, 6, (n, 1), generator=g))
+        return Batch(x=rows, given={"source": rows})
+
+    def repeats(pointer):
+        torch.manual_seed(0)
+        net = build(Seq2Seq, {**LEARNED, "layers": 1, "width": 32, "smoothing": 0.0, "pointer": pointer}, spec(6, 6, 60))
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, betas=(0.9, 0.98))
+        for step in range(200):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-2 * min(1, step / 30) * (1 - step / 200)
+            optimizer.zero_grad()
+            net.loss(made(64, 1, 40, step), Progress()).total.backward()
+            optimizer.step()
+        found = []
+        for low, high in ((1, 40), (40, 60)):
+            held = made(200, low, high, 10**6)
+            with torch.no_grad():
+                rows = net.eval().sample(200, decoding.Draw(temperature=0), held.given)
+            found.append((rows == held.x).all(1).float().mean().item())
+        return found
+
+    known, new = repeats(pointer=True)
+    assert known > 0.95 and new > 0.9
+    assert repeats(pointer=False)[1] < 0.05
+
+
+def test_a_pointer_needs_the_symbols_of_the_source():
+    with pytest.raises(GenctlError, match="pointer"):
+        build(Seq2Seq, POINTER, spec(codec={"symbols": list("abcde")}))
 
 
 @WAYS
@@ -202,7 +242,7 @@ def test_fit_reports_nats_per_symbol():
     [[[0, 0, 1, 1]], [[0, 0, 0, 1, 1, 1], [2, 0, 0, 3, 5, 5]], [[0, 0, 1, 1], [3, 1, 0, 0]], [[1, 0], [0, 0, 0]], [[0, 0, 1, 1], [1, 3]]],
     ids=["spread", "beams", "across sources", "any", "fewer"],
 )
-@pytest.mark.parametrize("model", [SMALL, LSTM], ids=["transformer", "lstm"])
+@pytest.mark.parametrize("model", [SMALL, LSTM, POINTER], ids=["transformer", "lstm", "pointer"])
 def test_picked_rows_go_on_as_they_would_alone(model, picks):
     """Whatever a state shares with its neighbours; and the state that they were picked from goes on as it was."""
     net = build(Seq2Seq, model, ROW).eval()

@@ -27,9 +27,13 @@ class Reader(OnBody):
         target: str = "label"
         """What to tell: the name of something that stands beside x."""
         bag: int = Field(0, ge=0, le=5)
-        """Beside the body, a bag of groups of up to so many symbols tells the class as well; it is trained alone, and both words count the same."""
+        """Beside the body, a bag of groups of up to so many symbols tells the class as well; it is trained alone, and their words are averaged."""
         buckets: int = Field(65_536, ge=1, le=10_000_000)
         """How many weights the groups of a bag share."""
+        bag_share: float = Field(0.5, ge=0, le=1)
+        """How much the word of the bag counts in that mean of log probabilities."""
+        bayes: float = Field(0.0, ge=0, le=1e6)
+        """Let a group count by how much likelier it is in one class than in others, with so many rows assumed; 0: by how few rows hold it."""
         smoothing: float = Field(0.0, ge=0, lt=1)
         """The share of a target that is spread over all that it might be (Szegedy et al. 2016)."""
 
@@ -44,12 +48,12 @@ class Reader(OnBody):
 
         if config.bag and self.kind != "class":
             raise GenctlError("config", f"model.bag: a bag tells classes; '{config.target}' is no class", "model.bag=0")
-        self.bag = Bag(wanted.vocab, config.bag, config.buckets) if config.bag else None
+        self.bag = Bag(wanted.vocab, config.bag, config.buckets, config.bayes) if config.bag else None
 
     def predict(self, batch: Batch) -> Tensor:
         if self.bag is None:
             return self.told(batch)
-        return (self.told(batch).log_softmax(-1) + self.bagged(batch).log_softmax(-1)) / 2
+        return torch.lerp(self.told(batch).log_softmax(-1), self.bagged(batch).log_softmax(-1), self.config.bag_share)
 
     def told(self, batch: Batch) -> Tensor:
         """The word of what stands on the body."""
@@ -78,7 +82,7 @@ class Reader(OnBody):
         """Lets the bag count what it is trained on."""
         if self.bag is not None:
             x = batch.x.flatten(1)
-            self.bag.note(x, self.words(x))
+            self.bag.note(x, self.words(x), batch.given[self.target])
         return batch
 
     def stages(self) -> list[Stage]:

@@ -3,6 +3,7 @@
 The transformer of Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, with the norm before each half of a block; or LSTMs with attention,
 Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473, in the form of Luong et al. 2015. Label smoothing: Szegedy et al. 2016,
 https://arxiv.org/abs/1512.00567, section 7. One matrix for all symbols: Press and Wolf 2017, https://arxiv.org/abs/1608.05859.
+Symbols that are copied: See et al. 2017, https://arxiv.org/abs/1704.04368.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.errors import GenctlError
 from genctl.families.autoregressive._next import Next, SymbolConfig
 from genctl.maths import decoding
+from genctl.nets.pointer import Pointer
 from genctl.nets.sides import LSTMs, Memory, Transformers
 from genctl.nets.transformer import Activation, Norm
 from genctl.powers import State
@@ -57,6 +59,9 @@ class Seq2Seq(Next):
         tied: bool = True
         """The output layer is the embedding, transposed; where both sides have one vocabulary, they have one embedding."""
 
+        pointer: bool = False
+        """A symbol may also be copied from the source, which helps where texts share rare words: titles, summaries, repairs."""
+
     net: Transformers | LSTMs
 
     def __init__(self, config: Config, spec: Spec) -> None:
@@ -79,6 +84,9 @@ class Seq2Seq(Next):
             keys |= {"rotary": config.positions == "rotary", "relative": config.positions == "relative"}
             self.net = Transformers(width, layers, config.heads, (source.size, spec.size), **keys)
         self.finish(width)
+        if config.pointer and (source.vocab, source.codec) != (spec.vocab, spec.codec):
+            raise GenctlError("config", "model.pointer: a source of other symbols cannot be copied from", "model.pointer=false")
+        self.pointer = Pointer(width) if config.pointer else None
 
     def units(self) -> list[nn.Module]:
         return self.net.blocks
@@ -88,13 +96,28 @@ class Seq2Seq(Next):
     def read(self, source: Tensor) -> Memory:
         """A source (B, M) as what the writer looks at; what stands behind its end is not."""
         seen = live(source, self.source_end)
-        return self.net.read((self.embed if self.embed_source is None else self.embed_source)(source), seen)
+        h = (self.embed if self.embed_source is None else self.embed_source)(source)
+        if self.pointer is None:
+            return self.net.read(h, seen)
+        memory = self.net.read(h, seen, keep=True)
+        return memory | self.pointer.remember(memory.pop("vectors"), source)
+
+    def written(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> tuple[Tensor, Memory]:
+        """(what each symbol of x is scored from, as `hidden` has it; what was read)."""
+        e, memory = self.embed(x[:, :-1]), self.read((given or {})["source"].flatten(1))
+        h = torch.cat([self.front(len(x), None), e if seen is None else e * seen[:, :-1, None]], 1)
+        return self.net(h, memory), memory
 
     def hidden(self, x: Tensor, given: Given | None, seen: Tensor | None = None) -> Tensor:
-        e = self.embed(x[:, :-1])
-        h = torch.cat([self.front(len(x), None), e if seen is None else e * seen[:, :-1, None]], 1)
-        out: Tensor = self.net(h, self.read((given or {})["source"].flatten(1)))
-        return out
+        return self.written(x, given, seen)[0]
+
+    def said(self, h: Tensor, memory: Memory) -> Tensor:
+        """(B, S, V) logits of the symbol behind each vector h (B, S, width)."""
+        logits = self.score(h)
+        return logits if self.pointer is None else self.pointer(h, logits, memory)
+
+    def logits(self, x: Tensor, given: Given | None) -> Tensor:
+        return self.said(*self.written(x, given))
 
     def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Batch, Tensor]]:
         """(rows, them, which of their symbols count): rows of similar length, cut to the longest of them: the same numbers for less work."""
@@ -110,10 +133,17 @@ class Seq2Seq(Next):
 
     def loss(self, batch: Batch, at: Progress) -> Loss:
         """Nats per symbol, smoothed in training."""
-        found = [(self.hidden(b.x, b.given)[counts], b.x[counts]) for _, b, counts in self.parts(batch)]
-        count = sum(len(y) for _, y in found)
-        total = sum(self.mean_nats(h, y, h.new_full((len(y),), 1 / count)) for h, y in found)
+        count = int(live(batch.x.flatten(1), self.spec.end).sum())
+        total = sum(self.share(b, counts, 1 / count) for _, b, counts in self.parts(batch))
         return Loss(torch.as_tensor(total), weight=float(count))
+
+    def share(self, b: Batch, counts: Tensor, weight: float) -> Tensor:
+        """Scalar: the nats of the symbols that count, each times its weight."""
+        h, memory = self.written(b.x, b.given)
+        if self.pointer is None:
+            return self.mean_nats(h[counts], b.x[counts], h.new_full((int(counts.sum()),), weight))
+        smoothing = self.config.smoothing if self.training else 0.0
+        return weight * self.pointer.nats(h, b.x, counts, self.score(h[counts]), memory, smoothing).sum()
 
     def nats(self, batch: Batch) -> Tensor:
         out = torch.zeros(batch.x.flatten(1).shape, device=self.device)
@@ -130,7 +160,11 @@ class Seq2Seq(Next):
         with torch.no_grad():
             memory = self.read(source[:, : int(live(source, self.source_end).sum(1).max())])
             h, state = self.net.extend(self.front(n, None), memory)
-        return self.score(h[:, -1]), state
+        return self.said(h[:, -1:], state)[:, 0], state
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        h, state = self.net.extend(self.embed(tokens), state)
+        return self.said(h, state), state
 
 
 def live(rows: Tensor, end: int | None) -> Tensor:

@@ -61,6 +61,7 @@ def write(m: Any, spec: Spec) -> dict[str, Any]:
         (not m.qk_norm, "model.qk_norm must be false"),
         (m.begin is not None, "model.begin must be a symbol"),
         (m.tied, "model.tied must be true"),
+        (not m.pointer, "model.pointer must be false"),
         ((source.vocab, source.codec) == (spec.vocab, spec.codec), "source and target must have one vocabulary"),
     )
     return {
