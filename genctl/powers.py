@@ -1,5 +1,6 @@
 """What a family may do beyond `loss` and `sample`. A power is declared by existing; commands ask for powers, never for families."""
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -64,6 +65,14 @@ class Impute(Protocol):
 
 
 @runtime_checkable
+class Walk(Protocol):
+    """Draws by Markov chains, whose states can be looked at one after another."""
+
+    def walk(self, n: int, draw: Any) -> Iterator[Tensor]:
+        """The states (n, *spec.shape) of n chains, a step after another without an end, from where `draw` has let them cool."""
+
+
+@runtime_checkable
 class Translate(Protocol):
     """Maps x to its counterpart in another world."""
 
@@ -125,6 +134,7 @@ POWERS: dict[str, Any] = {
     "decode": Decode,
     "prior": Prior,
     "impute": Impute,
+    "walk": Walk,
     "translate": Translate,
     "predict": Predict,
     "context": Context,

@@ -136,14 +136,15 @@ def swap(layers: Layers, v: Tensor, a: Tensor, betas: Tensor, odd: bool) -> Tens
 
 
 def walk(layers: Layers, v: Tensor, rungs: int = 1) -> Iterator[Tensor]:
-    """The states (n, V) of chains from v, without an end; with several rungs, those at the model's own temperature."""
-    betas, now = torch.linspace(0, 1, rungs, device=v.device), v[:, None].expand(-1, rungs, -1)
+    """The states of chains, v (n, V) first, without an end; with several rungs, those at the model's own temperature."""
+    if rungs == 1:
+        while True:
+            yield v
+            v = layers.step(layers.up(v))
+    betas, every = torch.linspace(0, 1, rungs, device=v.device), v[:, None].expand(-1, rungs, -1)
     for k in itertools.count():
-        if rungs == 1:
-            yield (v := layers.step(layers.up(v)))
-        else:
-            now = temper(layers, now, betas, odd=k % 2 == 1)
-            yield now[:, -1]
+        yield every[:, -1]
+        every = temper(layers, every, betas, odd=k % 2 == 1)
 
 
 def exact(layers: Layers, chunk: int = 2**11) -> float:

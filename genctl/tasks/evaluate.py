@@ -1,5 +1,6 @@
 """eval: opens the data, draws the samples once, and gives each metric what it asks for; every figure leaves with a stamp."""
 
+import itertools
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from genctl.tasks import audit, examples, judge, readback, stamp
 from genctl.tasks.sample import Sampler
 
 SAMPLES, REFERENCE, TRAIN = 10_000, 50_000, 100_000
+CHAINS, STEPS = 50, 2000  # whose mixing is measured
 Say = Callable[[str], None]
 
 
@@ -307,6 +309,17 @@ class Desk:
         examples.need(sampler, "encode")
         return lambda batch: examples.encode(sampler, batch, self.ask.seed)
 
+    def chains(self) -> Tensor:
+        """(STEPS, CHAINS, *shape) states of the chains that the model draws by. Raises GenctlError (power)."""
+        assert self.sampler
+        examples.need(self.sampler, "walk")
+        model: Any = self.sampler.model
+        model.eval()
+        self.say(f"{CHAINS} chains of {STEPS} steps ...")
+        with torch.no_grad(), noise.stream(self.ask.seed, "chains"):
+            walk = model.walk(CHAINS, self.sampler.draw(self.ask.draw))
+            return torch.stack([x.cpu() for x in itertools.islice(walk, STEPS)])
+
     # --- one metric ---
 
     def measure(self, name: str) -> dict[str, Any]:
@@ -377,6 +390,11 @@ class Desk:
                 return Score(value=None, reason="samples alone have no loss: give --ckpt").plain()
             made["loss"] = self.loss()
             facts["n"] = len(self.reference)
+        if "chains" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone come from no chain: give --ckpt").plain()
+            made["chains"] = self.chains()
+            facts |= {"n": CHAINS * STEPS, "draw": self.sampler.draw(self.ask.draw).model_dump(mode="json")}
         if "training" in needs:
             made["training"] = lambda: self.train_batch
         if "samples" in needs:

@@ -13,6 +13,7 @@ from genctl.data import bars
 from genctl.errors import GenctlError
 from genctl.families.energy.rbm import RBM
 from genctl.maths import gibbs, noise
+from genctl.metrics import Case, mixing
 from tests.battery import build, check_family, check_resume, draw, fake
 from tests.families.test_rbm import ROW, random_machine, states, train
 
@@ -187,15 +188,25 @@ def two_modes() -> RBM:
 
 
 def test_tempered_chains_cross_where_gibbs_steps_do_not():
-    net, n, layers = two_modes(), 400, two_modes().layers
+    """From one mode alone: by the share of the other after 300 steps, and by the metric of mixing on the same chains."""
+    net, layers = two_modes(), two_modes().layers
     exact = float((net.log_prob(Batch(x=states(12))).exp() * (states(12).mean(1) > 0.5)).sum())
-    share = {}
+    share, found = {}, {}
     for rungs in (1, 8):
         with noise.stream(0):
-            chain = gibbs.walk(layers, torch.zeros(n, 12), rungs)
-            share[rungs] = float((next(itertools.islice(chain, 300, None)).mean(1) > 0.5).float().mean())
+            chains = torch.stack(list(itertools.islice(gibbs.walk(layers, torch.zeros(200, 12), rungs), 400)))
+        share[rungs] = float((chains[-100:].mean(2) > 0.5).float().mean())
+        found[rungs] = mixing.measure(Case(spec=net.spec, reference=Batch(x=states(12)), chains=chains, predict=by_half))
     assert share[1] < 0.25 * exact
-    assert abs(share[8] - exact) < 0.08
+    assert abs(share[8] - exact) < 0.05
+    assert found[8].value > 10 * found[1].value
+    assert found[8].fields["switch_rate"] > 10 * found[1].fields["switch_rate"]
+    assert found[8].fields["classes"] == 2
+
+
+def by_half(x: Tensor) -> Tensor:
+    """Probabilities (n, 2) of two classes: few on, or many."""
+    return F.one_hot((x.mean(1) > 0.5).long(), 2).float()
 
 
 SLOW = pytest.mark.slow

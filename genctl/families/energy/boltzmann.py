@@ -5,6 +5,8 @@ Salakhutdinov and Hinton 2009, https://proceedings.mlr.press/v5/salakhutdinov09a
 of its states: in training, in drawing and in `log_prob`.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -149,16 +151,20 @@ class Boltzmann(Family):
 
     def sample(self, n: int, draw: Draw, given: Given | None = None) -> Tensor:
         """Draws from the table of all states, or the ends of chains that cooled from independent units."""
-        machine, cooling = self.machine, round(draw.anneal * draw.steps)
-        if self.exact:
-            p = machine.table().softmax(0).cumsum(0)
-            rows = torch.searchsorted(p, noise.rand(n).double()).clamp(max=len(p) - 1)
-            s = boltzmann.states(len(self.b))[rows].to(self.device)
-        else:
-            s = machine.anneal(n, cooling) if cooling else machine.start(n)
-            for _ in range(draw.steps - cooling):
-                s = machine.sweep(s)
+        if not self.exact:
+            return next(itertools.islice(self.walk(n, draw), draw.steps - round(draw.anneal * draw.steps), None))
+        p = self.machine.table().softmax(0).cumsum(0)
+        rows = torch.searchsorted(p, noise.rand(n).double()).clamp(max=len(p) - 1)
+        s = boltzmann.states(len(self.b))[rows].to(self.device)
         return s[:, : self.seen].reshape(n, *self.spec.shape)
+
+    def walk(self, n: int, draw: Draw) -> Iterator[Tensor]:
+        """The states of n chains, a sweep after another, from where they have cooled."""
+        machine, cooling = self.machine, round(draw.anneal * draw.steps)
+        s = machine.anneal(n, cooling) if cooling else machine.start(n)
+        while True:
+            yield s[:, : self.seen].reshape(n, *self.spec.shape)
+            s = machine.sweep(s)
 
     # --- powers ---
 

@@ -7,6 +7,7 @@ Wiskott 2016, https://jmlr.org/papers/v17/14-237.html. Pixels are coins, numbers
 `log_prob` is -F(v) - log Z with log Z by annealed importance sampling (Salakhutdinov and Murray 2008), or exact when a layer is small.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -214,18 +215,18 @@ class RBM(Family):
 
         Training's own chains are no part of a checkpoint: a sample is a function of the weights, the seed and its chunk.
         """
-        layers, cooling = self.layers, round(draw.anneal * draw.steps)
-        v = gibbs.anneal(layers, n, cooling) if cooling else layers.start(n)
-        steps = gibbs.walk(layers, v, draw.rungs)
-        for _ in range(draw.steps - cooling - self.reader.grey):
-            v = next(steps)
+        layers, rest = self.layers, draw.steps - round(draw.anneal * draw.steps) - self.reader.grey
+        v = next(itertools.islice(gibbs.walk(layers, self.cooled(n, draw), draw.rungs), max(0, rest), None))
         return self.write(layers.turn(v) if self.reader.grey else v)
 
+    def cooled(self, n: int, draw: Draw) -> Tensor:
+        """(n, V) visible units after the first share of the steps."""
+        steps = round(draw.anneal * draw.steps)
+        return gibbs.anneal(self.layers, n, steps) if steps else self.layers.start(n)
+
     def walk(self, n: int, draw: Draw) -> Iterator[Tensor]:
-        """The states of n chains, a Gibbs step after another, from where `sample` would begin."""
-        layers = self.layers
-        for v in gibbs.walk(layers, layers.start(n), draw.rungs):
-            yield self.write(v)
+        """The states of n chains at the model's own temperature, from where they have cooled."""
+        return map(self.write, gibbs.walk(self.layers, self.cooled(n, draw), draw.rungs))
 
     # --- powers ---
 
