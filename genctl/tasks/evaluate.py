@@ -320,6 +320,17 @@ class Desk:
             walk = model.walk(CHAINS, self.sampler.draw(self.ask.draw))
             return torch.stack([x.cpu() for x in itertools.islice(walk, STEPS)])
 
+    def filled(self) -> dict[str, Any]:
+        """What the training split shows of the rows of this one, and the mean of x given that. Raises GenctlError (power)."""
+        assert self.sampler
+        examples.need(self.sampler, "encode", "decode")
+        train, rows = self.dataset.train, len(self.dataset.train)
+        if rows != len(self.split):
+            raise GenctlError("power", "the splits of this data are not parts of the same rows")
+        shown = train.batch(0, rows)
+        code = examples.encode(self.sampler, shown, self.ask.seed)
+        return {"reference": self.split.batch(0, rows), "shown": shown, "filled": examples.decode(self.sampler, code, {}, self.ask.seed)}
+
     # --- one metric ---
 
     def measure(self, name: str) -> dict[str, Any]:
@@ -390,6 +401,11 @@ class Desk:
                 return Score(value=None, reason="samples alone have no loss: give --ckpt").plain()
             made["loss"] = self.loss()
             facts["n"] = len(self.reference)
+        if "filled" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone fill nothing in: give --ckpt").plain()
+            made |= self.filled()
+            facts["n"] = len(made["reference"])
         if "chains" in needs:
             if self.sampler is None:
                 return Score(value=None, reason="samples alone come from no chain: give --ckpt").plain()

@@ -244,7 +244,7 @@ def test_what_it_cannot_model_is_said():
     with pytest.raises(GenctlError, match="gaussian: this data is symbols"):
         build(RBM, {"visible": "gaussian"}, SPECS["symbols"][0])
     with pytest.raises(GenctlError, match="visible units, limit"):
-        build(RBM, {"visible": "categorical"}, Spec(shape=(3, 32, 32), levels=256, media="image"))
+        build(RBM, {"visible": "categorical"}, Spec(shape=(3, 64, 64), levels=256, media="image"))
     with pytest.raises(GenctlError, match="no likelihood of grey"):
         build(RBM, {"visible": "gaussian", "hidden": 3}, Spec(shape=(1, 3, 3), levels=17, media="image")).log_prob(
             fake(Spec(shape=(1, 3, 3), levels=17), 2)

@@ -10,7 +10,7 @@ from genctl.contract import Spec
 from genctl.errors import GenctlError
 from genctl.maths import blocks, units
 
-MOST = 2**16  # visible units
+MOST = 2**17  # visible units
 
 
 @dataclass(frozen=True)

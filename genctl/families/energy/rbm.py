@@ -24,6 +24,8 @@ from genctl.maths import gibbs, noise, ranks, units
 
 SMALL = 20  # units of a layer whose states are all summed over
 FORGET = 0.95  # of the fast weights, a step
+SHARE = 0.3  # the scale of shared weights, so that one learning rate does for them, whose gradient is a sum over all entries, too
+PRIOR = 10  # observations that an entry which is often missing is taken to have had of all entries' mean
 
 
 class RBM(Family):
@@ -51,6 +53,8 @@ class RBM(Family):
         """Centred gradient: what the units do on average is taken off before their correlations are learned."""
         slide: float = Field(0.01, gt=0, le=1)
         """How fast the centres follow the means of the data."""
+        shared: bool = False
+        """Each symbol, level or category has weights that all entries share, beside those of each entry: what a 5 is, whatever it is given to."""
         sparsity: float = Field(0.0, ge=0, le=100)
         """Pull of each hidden unit's mean towards `active` (Hinton 2010, section 11); 0: none. Decay of weights is train.weight_decay."""
         active: float = Field(0.05, gt=0, lt=1)
@@ -75,6 +79,9 @@ class RBM(Family):
         self.w = nn.Parameter(0.01 * torch.randn(size, hidden))
         self.b = nn.Parameter(torch.zeros(size))
         self.c = nn.Parameter(torch.zeros(hidden))
+        if config.shared and not self.reader.of:
+            raise GenctlError("config", "model.shared: only categorical units share weights", "model.visible=categorical")
+        self.u = nn.Parameter(0.5 * torch.randn(self.reader.of, hidden)) if config.shared else None
         self.log_sigma = nn.Parameter(torch.zeros(len(self.reader.numbers))) if self.reader.numbers else None
         self.register_buffer("mu", torch.full((size,), 0.5))  # mean of v over the data
         self.register_buffer("lam", torch.full((hidden,), 0.5))  # mean of P(h | v) over the data
@@ -95,7 +102,12 @@ class RBM(Family):
 
     @property
     def layers(self) -> gibbs.Layers:
-        return gibbs.Layers(self.w.detach(), self.b.detach(), self.c.detach(), self.mu, self.reader.units)
+        return gibbs.Layers(self.weights.detach(), self.b.detach(), self.c.detach(), self.mu, self.reader.units)
+
+    @property
+    def weights(self) -> Tensor:
+        """W (V, H)."""
+        return self.w if self.u is None else self.w + SHARE * self.u.repeat(len(self.w) // len(self.u), 1)
 
     @property
     def sigma(self) -> Tensor | None:
@@ -104,10 +116,11 @@ class RBM(Family):
             return None
         return torch.ones_like(self.mu).index_copy(0, torch.tensor(self.reader.numbers, device=self.device), self.log_sigma.detach().exp())
 
-    def read(self, x: Tensor) -> Tensor:
-        """x as visible units (n, V); numbers in units of their deviation."""
+    def read(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x as visible units (n, V); numbers in units of their deviation. What was not observed is nought, which adds nothing to anything."""
         v, sigma = self.reader.read(x), self.sigma
-        return v if sigma is None else v / sigma
+        v = v if sigma is None else v / sigma
+        return v if mask is None else v * self.reader.spread(mask)
 
     def write(self, v: Tensor, mean: bool = False) -> Tensor:
         """Visible units, or their means, as x."""
@@ -123,7 +136,10 @@ class RBM(Family):
     def advance(self, batch: Batch, at: Progress) -> Batch:
         """Starts biases and chains at the first step; moves the chains at every one."""
         if at.step == 0:
-            self.begin(batch.x)
+            self.begin(batch)
+        if batch.mask is not None and self.persistent:
+            what = f"model.negative={self.config.negative}: chains of their own do not lack what each of these examples lacks"
+            raise GenctlError("config", what, "model.negative=cd")
         layers, kind = self.layers, self.config.negative
         if kind == "tempering":
             betas, v = torch.linspace(0, 1, self.config.rungs, device=self.device), self.memory.v
@@ -138,15 +154,13 @@ class RBM(Family):
             self.quicken(layers, self.read(batch.x))
         return batch
 
-    def begin(self, x: Tensor) -> None:
+    def begin(self, batch: Batch) -> None:
         """Visible biases of the first batch's means (Hinton 2010, section 8), unless weights were brought along; and chains."""
         if not self.b.any():
             if self.log_sigma is not None:
-                y = ranks.gather(self.reader.read(x))[..., self.reader.numbers]
+                y = ranks.gather(self.reader.read(batch.x))[..., self.reader.numbers]
                 self.log_sigma.detach().copy_(y.std(0, correction=0).clamp(min=1e-6).log())
-            v = self.read(x)
-            sums = ranks.total(torch.cat([v.sum(0), v.new_full((1,), len(v))]))
-            self.mu.copy_(sums[:-1] / sums[-1])
+            self.mu.copy_(self.means(batch))
             self.b.detach().copy_(self.layers.base)
         if self.persistent:
             shape = self.memory.v.shape[:-1]
@@ -154,11 +168,22 @@ class RBM(Family):
         if self.config.negative == "pcd":
             self.memory.a.copy_(self.layers.up(self.memory.v))
 
-    def fantasise(self, layers: gibbs.Layers, a: Tensor) -> Tensor:
-        """k Gibbs steps from a = W'v + c."""
-        v = layers.step(a)
+    def means(self, batch: Batch) -> Tensor:
+        """The mean of each visible unit (V,) where it was observed; of what was seldom, drawn to that of all by `PRIOR` more observations."""
+        v = self.read(batch.x, batch.mask)
+        seen = torch.ones_like(v) if batch.mask is None else self.reader.spread(batch.mask).to(v.dtype)
+        total, count = ranks.total(torch.stack([v.sum(0), seen.sum(0)]))
+        if batch.mask is None:
+            return total / count
+        kinds = max(1, self.reader.of)
+        every = total.view(-1, kinds).sum(0) / count.view(-1, kinds).sum(0)
+        return (total + PRIOR * every.repeat(len(total) // kinds)) / (count + PRIOR)
+
+    def fantasise(self, layers: gibbs.Layers, a: Tensor, seen: Tensor | None = None) -> Tensor:
+        """k Gibbs steps from a = W'v + c; of units that are there alone, if `seen` (n, V) says which."""
+        v = layers.step(a) if seen is None else layers.step(a) * seen
         for _ in range(self.config.gibbs - 1):
-            v = layers.step(layers.up(v))
+            v = layers.step(layers.up(v)) if seen is None else layers.step(layers.up(v)) * seen
         return v
 
     def quicken(self, layers: gibbs.Layers, v: Tensor) -> None:
@@ -171,32 +196,34 @@ class RBM(Family):
     def contrast(self, batch: Batch, at: Progress) -> Loss:
         """F(data) - F(fantasies); its gradient is filled in closed form by `Contrast`."""
         with torch.no_grad():
-            layers, v = self.layers, self.read(batch.x)
+            layers, v = self.layers, self.read(batch.x, batch.mask)
             a = layers.up(v)
-            v_ = self.fantasies(layers, a)  # (chains, V) or (B, V)
+            v_ = self.fantasies(layers, a, batch.mask)  # (chains, V) or (B, V)
             a_ = layers.up(v_)
             if self.config.negative == "pcd":
                 self.memory.a.copy_(a_)  # where the next step goes on; the same in every microbatch
             h, h_ = a.sigmoid(), a_.sigmoid()
             gap = layers.free_energy(v, a).mean() - layers.free_energy(v_, a_).mean()
-            seen = torch.cat([v.sum(0), h.sum(0), v.new_full((1,), len(v))])
+            full = v if batch.mask is None else torch.where(self.reader.spread(batch.mask), v, self.mu)
+            seen = torch.cat([full.sum(0), h.sum(0), v.new_full((1,), len(v))])
             self._seen = seen if self._seen is None else self._seen + seen
             if self.log_sigma is not None:
                 rest = 1 - (v * (v - layers.input(h))).mean(0)[..., self.reader.numbers]
             if self.config.sparsity:
                 h = h - self.config.sparsity * (self.lam - self.config.active)
-        centres = (self.mu, self.lam) if self.config.centre else (None, None)
-        total = Contrast.apply(self.w, self.b, self.c, gap, v, h, v_, h_, *centres)
+        mu = self.mu if batch.mask is None else torch.zeros_like(self.mu)  # what is missing has no mean to take off
+        centres = (mu, self.lam) if self.config.centre else (None, None)
+        total = Contrast.apply(self.weights, self.b, self.c, gap, v, h, v_, h_, *centres)
         if self.log_sigma is not None:
             # d log p / d log sigma_i = <v_i (v_i - E[v_i | h])> - 1: by parts, the model's share is 1 for any weights
             line = self.log_sigma @ rest
             total = total + line - line.detach()
         return Loss(total)
 
-    def fantasies(self, layers: gibbs.Layers, a: Tensor) -> Tensor:
-        """What the data is contrasted with; `a` is up(data)."""
+    def fantasies(self, layers: gibbs.Layers, a: Tensor, mask: Tensor | None) -> Tensor:
+        """What the data is contrasted with; `a` is up(data), and fantasies lack what it lacks."""
         if not self.persistent:
-            return self.fantasise(layers, a)
+            return self.fantasise(layers, a, None if mask is None else self.reader.spread(mask))
         return self.memory.v[:, -1] if self.config.negative == "tempering" else self.memory.v
 
     def follow(self) -> None:
@@ -232,11 +259,13 @@ class RBM(Family):
 
     def energy(self, batch: Batch) -> Tensor:
         """The free energy F(v) (B,); of numbers, in their own units."""
-        found = self.layers.free_energy(self.read(batch.x))
+        found = self.layers.free_energy(self.read(batch.x, batch.mask))
         return found if self.log_sigma is None else found + self.log_sigma.sum()
 
     def log_prob(self, batch: Batch) -> Tensor:
         """-F(v) - log Z (B,), of what is no grey picture taken for probabilities or numbers."""
+        if batch.mask is not None:
+            raise GenctlError("power", "an RBM has no likelihood of what is partly missing: log Z is another one for each example")
         if why := self.reader.no_likelihood:
             raise GenctlError("power", why, "data.binarize=fixed, or model.visible=categorical")
         return -self.energy(batch) - self.log_partition()[0]
@@ -260,8 +289,8 @@ class RBM(Family):
             return gibbs.estimate(layers, chains, steps, gibbs.anneal(layers, chains, max(1, steps // 4)))
 
     def encode(self, batch: Batch) -> Tensor:
-        """P(h = 1 | v) (B, H)."""
-        return self.layers.up(self.read(batch.x)).sigmoid()
+        """P(h = 1 | v) (B, H), v as far as it was observed."""
+        return self.layers.up(self.read(batch.x, batch.mask)).sigmoid()
 
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
         """E[v | h] (B, *shape); the likeliest symbol or category."""
