@@ -73,6 +73,14 @@ class Walk(Protocol):
 
 
 @runtime_checkable
+class Filters(Protocol):
+    """Has hidden units that look straight at x."""
+
+    def filters(self) -> Tensor:
+        """(units, *spec.shape): what each of them looks for, by its weights."""
+
+
+@runtime_checkable
 class Translate(Protocol):
     """Maps x to its counterpart in another world."""
 
@@ -135,6 +143,7 @@ POWERS: dict[str, Any] = {
     "prior": Prior,
     "impute": Impute,
     "walk": Walk,
+    "filters": Filters,
     "translate": Translate,
     "predict": Predict,
     "context": Context,

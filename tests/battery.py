@@ -234,6 +234,8 @@ def check_powers(model: Any, spec: Spec) -> None:
         if "predict" in has:
             target = spec.given[model.target]
             assert model.predict(batch).shape == (6, *target.shape, target.vocab)
+        if "filters" in has:
+            assert model.filters().shape[1:] == spec.shape
         if "walk" in has:
             for state in itertools.islice(model.walk(3, few(type(model))), 3):
                 check_scale(state, spec, 3)

@@ -292,6 +292,13 @@ class RBM(Family):
         """P(h = 1 | v) (B, H), v as far as it was observed."""
         return self.layers.up(self.read(batch.x, batch.mask)).sigmoid()
 
+    def filters(self) -> Tensor:
+        """The weights of each hidden unit (H, *shape); of categories, their mean over the levels, each weighed by what it stands for."""
+        w = self.weights.detach().t()
+        if self.reader.of:
+            w = w.view(len(w), -1, self.reader.of) @ torch.linspace(-1, 1, self.reader.of, device=w.device)
+        return w.reshape(len(w), *self.spec.shape)
+
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
         """E[v | h] (B, *shape); the likeliest symbol or category."""
         return self.write(self.layers.down(code), mean=True)
