@@ -74,7 +74,9 @@ class Softmax(Bernoulli):
         return self._apart(a).softmax(-1).flatten(-2)
 
     def draw(self, a: Tensor) -> Tensor:
-        return F.one_hot(noise.categorical(self._apart(a)), self.of).to(a.dtype).flatten(-2)
+        below = self.mean(a).view(*a.shape[:-1], -1, self.of).cumsum(-1)
+        place = (noise.rand(*below.shape[:-1], 1, device=a.device) >= below[..., :-1]).sum(-1, keepdim=True)
+        return torch.zeros_like(below).scatter_(-1, place, 1.0).flatten(-2)
 
     def log_norm(self, a: Tensor) -> Tensor:
         return self._apart(a).logsumexp(-1).sum(-1)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from genctl.contract import Spec
@@ -35,7 +34,8 @@ class Reader:
         if not self.of:
             return x.flatten(1)
         place = x if self.spec.vocab else (x * (self.of - 1)).round().long()
-        return F.one_hot(place.flatten(1), self.of).to(torch.float32).flatten(1)
+        place = place.flatten(1)[..., None]
+        return torch.zeros(*place.shape[:2], self.of, device=x.device).scatter_(2, place, 1.0).flatten(1)
 
     def write(self, v: Tensor, mean: bool = False) -> Tensor:
         """mean: v are means; levels are averaged, symbols and categories are the likeliest."""
