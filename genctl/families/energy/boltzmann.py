@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from genctl import contract
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Memory, Player, Progress, Spec, Stage
+from genctl.contract import Batch, Given, Loss, Memory, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
+from genctl.families.energy._partition import Partitioned
 from genctl.maths import boltzmann, noise, ranks
 
 FEW = 10  # hidden units whose states are all summed over for each x
 
 
-class Boltzmann(Family):
+class Boltzmann(Partitioned):
     """p(v, h) ~ exp(s'Ws / 2 + b's), s = (v, h) in {0, 1}^N, W symmetric; its pairs i < j are the parameters."""
 
     kinds = frozenset({"vector", "image"})
@@ -83,7 +84,6 @@ class Boltzmann(Family):
             self.memory = Memory(s=torch.zeros(config.chains, n))
         self.summed = not config.hidden or config.lateral in ("visible", "none")  # the sum over h has a closed form
         self.log_prob_is = "exact" if self.exact else "AIS" if self.summed or config.hidden <= FEW else "bound"
-        self._known: tuple[object, tuple[float, float]] | None = None  # log Z and for which weights
 
     @property
     def machine(self) -> boltzmann.Machine:
@@ -186,19 +186,12 @@ class Boltzmann(Family):
         """-F(v) - log Z (B,)."""
         return -self.energy(batch) - self.log_partition()[0]
 
-    def log_partition(self) -> tuple[float, float]:
-        """log Z and its standard error (0: exact), computed once for the weights as they are."""
-        key = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        if self._known is None or self._known[0] != key:
-            with torch.no_grad(), noise.stream("log Z"):
-                machine = self.machine
-                found = (
-                    (float(machine.table().logsumexp(0)), 0.0)
-                    if self.exact
-                    else machine.estimate(self.config.ais_chains, self.config.ais_steps)
-                )
-            self._known = key, found
-        return self._known[1]
+    def partition(self) -> tuple[float, float]:
+        """log Z and its standard error (0: exact)."""
+        machine = self.machine
+        if self.exact:
+            return float(machine.table().logsumexp(0)), 0.0
+        return machine.estimate(self.config.ais_chains, self.config.ais_steps)
 
     def impute(self, batch: Batch, draw: Draw) -> Tensor:
         """Sweeps with the observed pixels held."""

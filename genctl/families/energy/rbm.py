@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from genctl import contract
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Memory, Player, Progress, Spec, Stage
+from genctl.contract import Batch, Given, Loss, Memory, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
 from genctl.families.energy import _visible
+from genctl.families.energy._partition import Partitioned
 from genctl.maths import gibbs, noise, ranks, units
 
 SMALL = 20  # units of a layer whose states are all summed over
@@ -28,7 +29,7 @@ SHARE = 0.3  # the scale of shared weights, so that one learning rate does for t
 PRIOR = 10  # observations that an entry which is often missing is taken to have had of all entries' mean
 
 
-class RBM(Family):
+class RBM(Partitioned):
     """p(v, h) ~ m(v) exp(v'Wh + b'v + c'h), h in {0, 1}; v is x as its units read it. Grey pixels may be taken as probabilities."""
 
     kinds = frozenset({"vector", "image", "tokens"})
@@ -98,7 +99,6 @@ class RBM(Family):
         if hidden <= SMALL or (size <= SMALL and type(self.reader.units) is units.Bernoulli):
             self.log_prob_is = "exact"
         self._seen: Tensor | None = None  # sums of v and P(h | v) over the turn, for the centres
-        self._known: tuple[object, tuple[float, float]] | None = None  # log Z and for which weights
 
     @property
     def layers(self) -> gibbs.Layers:
@@ -270,17 +270,11 @@ class RBM(Family):
             raise GenctlError("power", why, "data.binarize=fixed, or model.visible=categorical")
         return -self.energy(batch) - self.log_partition()[0]
 
-    def log_partition(self) -> tuple[float, float]:
-        """log Z and its standard error (0: exact), computed once for the weights as they are."""
-        key = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        if self._known is None or self._known[0] != key:
-            with torch.no_grad(), noise.stream("log Z"):
-                small = self.log_prob_is == "exact"
-                found = (
-                    (gibbs.exact(self.layers), 0.0) if small else gibbs.estimate(self.layers, self.config.ais_chains, self.config.ais_steps)
-                )
-            self._known = key, found
-        return self._known[1]
+    def partition(self) -> tuple[float, float]:
+        """log Z and its standard error (0: exact)."""
+        if self.log_prob_is == "exact":
+            return gibbs.exact(self.layers), 0.0
+        return gibbs.estimate(self.layers, self.config.ais_chains, self.config.ais_steps)
 
     def log_partition_above(self) -> tuple[float, float]:
         """log Z by annealing in reverse, and its standard error: rather too large, as far as its chains start at draws of the model."""
