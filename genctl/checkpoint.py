@@ -45,7 +45,7 @@ _DTYPE = {
 
 # --- what is too long for a description -------------------------------------------------------------------------------------
 
-LONG, CODEC = "tokenizer", "codec/"  # a tokeniser travels as a tensor of bytes, named by its content
+LONG, CODEC = ("tokenizer", "items"), "codec/"  # JSON as long as these travels as a tensor of bytes, named by its content
 
 
 def fold(plain: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -57,7 +57,7 @@ def fold(plain: Any) -> tuple[Any, dict[str, Tensor]]:
             return {k: walk(k, v) for k, v in value.items()}
         if isinstance(value, list):
             return [walk("", v) for v in value]
-        if key != LONG or not isinstance(value, str) or not value.startswith("{"):
+        if key not in LONG or not isinstance(value, str) or not value.startswith("{"):
             return value
         data = value.encode()
         name = CODEC + hashlib.sha256(data).hexdigest()[:16]
@@ -70,7 +70,7 @@ def fold(plain: Any) -> tuple[Any, dict[str, Tensor]]:
 def unfold(plain: Any, bulk: Mapping[str, Tensor]) -> Any:
     """The inverse of `fold`. Raises KeyError, or ValueError for bytes that are not text."""
     if isinstance(plain, dict):
-        return {k: unfold(_text(bulk[v]) if k == LONG and _folded(v) else v, bulk) for k, v in plain.items()}
+        return {k: unfold(_text(bulk[v]) if k in LONG and _folded(v) else v, bulk) for k, v in plain.items()}
     return [unfold(v, bulk) for v in plain] if isinstance(plain, list) else plain
 
 
@@ -208,8 +208,8 @@ def understand(head: Header) -> tuple[Recipe, Spec]:
                 words = part.codec.get(key, [])
                 if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
                     raise ValueError(f"the codec's {key} are not a list of texts")
-            if not isinstance(part.codec.get(LONG, ""), str):
-                raise ValueError("the codec's tokeniser is not text")
+            if not all(isinstance(part.codec.get(key, ""), str) for key in LONG):
+                raise ValueError("the codec's tokeniser, or what its items are, is not text")
             if "symbols" in part.codec and len(part.codec["symbols"]) != part.vocab:
                 raise ValueError("the codec's symbols are not as many as the vocabulary")
     except GenctlError as e:

@@ -1,5 +1,6 @@
 """What a family may do beyond `loss` and `sample`. A power is declared by existing; commands ask for powers, never for families."""
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -72,6 +73,22 @@ class Revise(Protocol):
 
 
 @runtime_checkable
+class Walk(Protocol):
+    """Draws by Markov chains, whose states can be looked at one after another."""
+
+    def walk(self, n: int, draw: Any) -> Iterator[Tensor]:
+        """The states (n, *spec.shape) of n chains, a step after another without an end, from where `draw` has let them cool."""
+
+
+@runtime_checkable
+class Filters(Protocol):
+    """Has hidden units that look straight at x."""
+
+    def filters(self) -> Tensor:
+        """(units, *spec.shape): what each of them looks for, by its weights."""
+
+
+@runtime_checkable
 class Translate(Protocol):
     """Maps x to its counterpart in another world."""
 
@@ -134,6 +151,8 @@ POWERS: dict[str, Any] = {
     "prior": Prior,
     "impute": Impute,
     "revise": Revise,
+    "walk": Walk,
+    "filters": Filters,
     "translate": Translate,
     "predict": Predict,
     "context": Context,

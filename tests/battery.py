@@ -4,6 +4,7 @@ check_family(GPT, {"width": 16}, Spec(shape=(8,), vocab=5))
 """
 
 import copy
+import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,6 +234,11 @@ def check_powers(model: Any, spec: Spec) -> None:
         if "predict" in has:
             target = spec.given[model.target]
             assert model.predict(batch).shape == (6, *target.shape, target.vocab)
+        if "filters" in has:
+            assert model.filters().shape[1:] == spec.shape
+        if "walk" in has:
+            for state in itertools.islice(model.walk(3, few(type(model))), 3):
+                check_scale(state, spec, 3)
         if "impute" in has:
             check_impute(model, batch)
         if "causal" in has:

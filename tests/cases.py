@@ -105,6 +105,8 @@ CASES = {
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),
     "gpt-lora": Case("gpt", WORDS, {**SMALL_GPT, "begin": 1}, {"lora": {"rank": 2, "dropout": 0.1}, "freeze": ["embed"]}),
     "rbm": Case("rbm", BINARY, {"hidden": 12, "chains": 8, "gibbs": 2}),
+    "rbm-fast": Case("rbm", WINE, {"hidden": 6, "chains": 8, "negative": "fpcd", "sparsity": 0.1}),
+    "rbm-tempering": Case("rbm", DIGITS, {"hidden": 6, "visible": "categorical", "chains": 8, "negative": "tempering", "rungs": 3}),
     "boltzmann": Case("boltzmann", BINARY, {"hidden": 4, "chains": 8, "settle": 2}),
     "realnvp": Case("realnvp", DIGITS, {"couplings": 3, "hidden": [16]}),
     "nice": Case("nice", PLANE, {"couplings": 2, "hidden": [16]}),

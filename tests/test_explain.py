@@ -14,10 +14,11 @@ from genctl.errors import GenctlError
 from genctl.families.autoregressive.gpt import GPT
 from genctl.families.autoregressive.lstm import LSTM
 from genctl.families.autoregressive.pixelcnn import PixelCNN
+from genctl.families.energy.rbm import RBM
 from genctl.families.masked.bert import BERT
 from genctl.maths.rollout import rollout
 from genctl.media import _heat
-from genctl.tasks import explain
+from genctl.tasks import explain, portray
 from genctl.tasks.sample import Sampler
 from tests.battery import build, plan
 from tests.faults.tools import here
@@ -159,6 +160,21 @@ def test_pictures_are_not_explained_by_words(tmp_path):
     with pytest.raises(GenctlError) as caught:
         explain.explain(sampler(PixelCNN, {"layers": 1, "channels": 4, "first": 3}, spec, tmp_path), "a", tmp_path / "out")
     assert caught.value.id == "power"
+
+
+def test_units_and_chains_are_shown_as_pictures(tmp_path):
+    model = sampler(RBM, {"hidden": 6}, Spec(shape=(1, 4, 4), levels=2, media="image"), tmp_path)
+    found = portray.portray(model, tmp_path / "out")
+    assert found["shown"] == ["filters", "walk"]
+    for path in found["files"][:2]:
+        with Image.open(path) as picture:
+            assert json.loads(picture.text["genctl"])["family"] == "rbm"
+    net = model.model
+    shown = portray.strongest(net.filters().detach(), 2)
+    order = net.w.detach().norm(dim=0).topk(2).indices
+    torch.testing.assert_close(shown[0].flatten(), 0.5 + 0.5 * net.w[:, order[0]] / net.w[:, order[0]].abs().max())
+    with pytest.raises(GenctlError, match="neither units nor chains"):
+        portray.portray(sampler(GPT, SMALL, BYTES, tmp_path), tmp_path / "other")
 
 
 def test_the_command(tmp_path, monkeypatch):

@@ -40,6 +40,8 @@ def test_every_metric_says_what_it_needs(name):
         "encode",
         "training",
         "loss",
+        "chains",
+        "filled",
     } >= metric.NEEDS
     assert metric.EXTRACTOR in ("", "inception", "classifier", "best")
     assert metric.HIGHER in (True, False, None)

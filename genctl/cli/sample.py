@@ -33,7 +33,7 @@ def sample(
     label: Annotated[str | None, typer.Option(help="A class, by number or name.")] = None,
     per_class: Annotated[int | None, typer.Option(min=1, max=10**6, help="How many of each class, for --as-dataset.")] = None,
     as_dataset: Annotated[Path | None, typer.Option(metavar="DIR", help="Write labelled data that `images` or `npz` read.")] = None,
-    given: Annotated[Path | None, typer.Option(help="An .npz of arrays to condition on.")] = None,
+    given: Annotated[Path | None, typer.Option(help="An .npz of arrays to condition on; a .csv of title, rating to recommend by.")] = None,
     init: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Begin at this picture, or at those of a folder, in turn, not at noise.")
     ] = None,
@@ -89,6 +89,12 @@ def sample(
         made = {"n": n, "per_class": per_class, "seed": seed, "out": str(as_dataset), "files": [str(p) for p in paths[:1000]]}
         show.result(made, as_json, [f"{n} samples, {per_class} of each class; in a recipe: {augment.named(sampler, as_dataset)}"])
         return
+    if given and given.suffix == ".csv":
+        from genctl.tasks import recommend
+
+        found = recommend.recommend(sampler, given, n or 16, seed, out or task.default_out(ckpt, sampler, seed, "recommended"))
+        show.result(found, as_json, [f"{one['rating']:.2f}  {one['title']}" for one in found["best"]])
+        return
     draw = sampler.draw(changes)
     texts = asking.read(prompts) if prompts else [prompt] if prompt is not None else []
     if shots and way:
@@ -98,8 +104,8 @@ def sample(
     if total > MOST * (sieve.TRIES if filter_ else 1):
         raise GenctlError("limit", f"{total:,} samples, limit {MOST:,}", "fewer of each prompt")
     beside = sampler.label(label) if label is not None else task.read_given(given, sampler) if given else None
-    if texts and (found := asking.told(sampler, texts, total // len(texts))):
-        beside, texts = found, []
+    if texts and (prompted := asking.told(sampler, texts, total // len(texts))):
+        beside, texts = prompted, []
     fronts = asking.encoded(sampler, texts, draw, show.say) if texts else []
     if stream:
         pieces = asking.live(sampler, show.write, fronts[0] if fronts else None, seed, beside, draw)

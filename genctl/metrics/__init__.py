@@ -4,7 +4,8 @@ A metric names in NEEDS what it must be given, and the task that calls it (tasks
 samples, labels (that they were asked for), pairs (that they were drawn from, with their texts if they are texts), whole (test pictures restored as large as they are), train,
 features, predict (class probabilities), fit (a classifier), likelihood (of held-out data), log_prob (of anything), codes (of held-out
 data), encode (anything), predictions (of what stands beside held-out data), training (examples, read when they are asked for), loss (on
-held-out data), truth, templates or examples (sentences; then no data is opened).
+held-out data), chains (that it draws by), filled (what is missing of held-out rows, by the model), truth, templates or examples
+(sentences; then no data is opened).
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
 classifier).
 """
@@ -65,6 +66,7 @@ class Likelihood:
     learned   (n, T) not 0 for the symbols that log_prob counts, where the model learns some alone; None: all
     is_       exact, bound, IS-200 or AIS
     error     a standard error that all values share, such as that of an AIS estimate of log Z; 0: none
+    above     the estimate of log Z by annealing in reverse less that by annealing, and its standard error; None: there is none
     of        log_prob of any batch of x, (B,) on the CPU
     """
 
@@ -73,6 +75,7 @@ class Likelihood:
     learned: Tensor | None = None
     is_: str = "exact"
     error: float = 0.0
+    above: tuple[float, float] | None = None
     of: Callable[[Tensor], Tensor] | None = None
 
 
@@ -99,6 +102,9 @@ class Case:
     target: str = ""  # what the model tells
     predictions: Tensor | None = None  # logits of the reference's (n, *shape of the target, vocab)
     training: Callable[[], Batch] | None = None
+    shown: Batch | None = None  # what was shown of the rows of the reference: those of the training split
+    filled: Tensor | None = None  # the mean of x (N, *shape) given that
+    chains: Tensor | None = None  # the states (T, n, *shape) of the Markov chains that the model draws by
     loss: tuple[float, float] | None = None  # (mean over the reference, its standard error)
     templates: list[dict[str, str]] | None = None  # sentences to compare, or examples in pieces; None: the metric's own
     truth: Truth | None = None

@@ -1,5 +1,6 @@
 """eval: opens the data, draws the samples once, and gives each metric what it asks for; every figure leaves with a stamp."""
 
+import itertools
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from genctl.tasks import audit, examples, judge, readback, stamp
 from genctl.tasks.sample import Sampler
 
 SAMPLES, REFERENCE, TRAIN = 10_000, 50_000, 100_000
+CHAINS, STEPS = 50, 2000  # whose mixing is measured
 Say = Callable[[str], None]
 
 
@@ -245,19 +247,25 @@ class Desk:
         model = self.sampler.model
         if not isinstance(model, LogProb):
             return f"family '{self.sampler.recipe.family}' has no log_prob"
-        known, first, learned, error = None, None, None, 0.0
+        known, first, learned, error, above = None, None, None, 0.0, None
         if values:
             batch = self.some(self.split, self.ask.n or len(self.split))
             self.say(f"log likelihood of {len(batch):,} {self.ask.split} examples ...")
             known = self.log_prob(batch)
-            partition: Any = getattr(model, "log_partition", None)
-            error = float(partition()[1]) if partition else 0.0
+            partition, reverse = (getattr(model, name, None) for name in ("log_partition", "log_partition_above"))
+            log_z, error = partition() if partition else (0.0, 0.0)
+            if error and reverse:
+                self.say("log Z by annealing in reverse ...")
+                most, spread = reverse()
+                above = (most - log_z, math.hypot(error, spread))
             if isinstance(model, Causal) and self.dataset.spec.vocab and self.dataset.spec.end is None:
                 first = self.first(model, batch)
             learned = batch.given.get(getattr(model, "learn", ""))
             self.memo["likelihood"] = batch
         label = str(model.log_prob_is).replace("-k", f"-{getattr(model.config, 'importance', 'k')}")
-        return Likelihood(values=known, first=first, learned=learned, is_=label, error=error, of=lambda x: self.log_prob(Batch(x=x)))
+        return Likelihood(
+            values=known, first=first, learned=learned, is_=label, error=error, above=above, of=lambda x: self.log_prob(Batch(x=x))
+        )
 
     def first(self, model: Any, batch: Batch) -> Tensor:
         """(B,) nats of the first symbol, before which the model has seen nothing."""
@@ -302,6 +310,28 @@ class Desk:
         sampler = self.sampler
         examples.need(sampler, "encode")
         return lambda batch: examples.encode(sampler, batch, self.ask.seed)
+
+    def chains(self) -> Tensor:
+        """(STEPS, CHAINS, *shape) states of the chains that the model draws by. Raises GenctlError (power)."""
+        assert self.sampler
+        examples.need(self.sampler, "walk")
+        model: Any = self.sampler.model
+        model.eval()
+        self.say(f"{CHAINS} chains of {STEPS} steps ...")
+        with torch.no_grad(), noise.stream(self.ask.seed, "chains"):
+            walk = model.walk(CHAINS, self.sampler.draw(self.ask.draw))
+            return torch.stack([x.cpu() for x in itertools.islice(walk, STEPS)])
+
+    def filled(self) -> dict[str, Any]:
+        """What the training split shows of the rows of this one, and the mean of x given that. Raises GenctlError (power)."""
+        assert self.sampler
+        examples.need(self.sampler, "encode", "decode")
+        train, rows = self.dataset.train, len(self.dataset.train)
+        if rows != len(self.split):
+            raise GenctlError("power", "the splits of this data are not parts of the same rows")
+        shown = train.batch(0, rows)
+        code = examples.encode(self.sampler, shown, self.ask.seed)
+        return {"reference": self.split.batch(0, rows), "shown": shown, "filled": examples.decode(self.sampler, code, {}, self.ask.seed)}
 
     # --- one metric ---
 
@@ -373,6 +403,16 @@ class Desk:
                 return Score(value=None, reason="samples alone have no loss: give --ckpt").plain()
             made["loss"] = self.loss()
             facts["n"] = len(self.reference)
+        if "filled" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone fill nothing in: give --ckpt").plain()
+            made |= self.filled()
+            facts["n"] = len(made["reference"])
+        if "chains" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone come from no chain: give --ckpt").plain()
+            made["chains"] = self.chains()
+            facts |= {"n": CHAINS * STEPS, "draw": self.sampler.draw(self.ask.draw).model_dump(mode="json")}
         if "training" in needs:
             made["training"] = lambda: self.train_batch
         if "samples" in needs:

@@ -5,6 +5,8 @@ Salakhutdinov and Hinton 2009, https://proceedings.mlr.press/v5/salakhutdinov09a
 of its states: in training, in drawing and in `log_prob`.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -14,14 +16,15 @@ from torch import Tensor, nn
 
 from genctl import contract
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Memory, Player, Progress, Spec, Stage
+from genctl.contract import Batch, Given, Loss, Memory, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
+from genctl.families.energy._partition import Partitioned
 from genctl.maths import boltzmann, noise, ranks
 
 FEW = 10  # hidden units whose states are all summed over for each x
 
 
-class Boltzmann(Family):
+class Boltzmann(Partitioned):
     """p(v, h) ~ exp(s'Ws / 2 + b's), s = (v, h) in {0, 1}^N, W symmetric; its pairs i < j are the parameters."""
 
     kinds = frozenset({"vector", "image"})
@@ -81,7 +84,6 @@ class Boltzmann(Family):
             self.memory = Memory(s=torch.zeros(config.chains, n))
         self.summed = not config.hidden or config.lateral in ("visible", "none")  # the sum over h has a closed form
         self.log_prob_is = "exact" if self.exact else "AIS" if self.summed or config.hidden <= FEW else "bound"
-        self._known: tuple[object, tuple[float, float]] | None = None  # log Z and for which weights
 
     @property
     def machine(self) -> boltzmann.Machine:
@@ -149,16 +151,20 @@ class Boltzmann(Family):
 
     def sample(self, n: int, draw: Draw, given: Given | None = None) -> Tensor:
         """Draws from the table of all states, or the ends of chains that cooled from independent units."""
-        machine, cooling = self.machine, round(draw.anneal * draw.steps)
-        if self.exact:
-            p = machine.table().softmax(0).cumsum(0)
-            rows = torch.searchsorted(p, noise.rand(n).double()).clamp(max=len(p) - 1)
-            s = boltzmann.states(len(self.b))[rows].to(self.device)
-        else:
-            s = machine.anneal(n, cooling) if cooling else machine.start(n)
-            for _ in range(draw.steps - cooling):
-                s = machine.sweep(s)
+        if not self.exact:
+            return next(itertools.islice(self.walk(n, draw), draw.steps - round(draw.anneal * draw.steps), None))
+        p = self.machine.table().softmax(0).cumsum(0)
+        rows = torch.searchsorted(p, noise.rand(n).double()).clamp(max=len(p) - 1)
+        s = boltzmann.states(len(self.b))[rows].to(self.device)
         return s[:, : self.seen].reshape(n, *self.spec.shape)
+
+    def walk(self, n: int, draw: Draw) -> Iterator[Tensor]:
+        """The states of n chains, a sweep after another, from where they have cooled."""
+        machine, cooling = self.machine, round(draw.anneal * draw.steps)
+        s = machine.anneal(n, cooling) if cooling else machine.start(n)
+        while True:
+            yield s[:, : self.seen].reshape(n, *self.spec.shape)
+            s = machine.sweep(s)
 
     # --- powers ---
 
@@ -180,19 +186,12 @@ class Boltzmann(Family):
         """-F(v) - log Z (B,)."""
         return -self.energy(batch) - self.log_partition()[0]
 
-    def log_partition(self) -> tuple[float, float]:
-        """log Z and its standard error (0: exact), computed once for the weights as they are."""
-        key = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        if self._known is None or self._known[0] != key:
-            with torch.no_grad(), noise.stream("log Z"):
-                machine = self.machine
-                found = (
-                    (float(machine.table().logsumexp(0)), 0.0)
-                    if self.exact
-                    else machine.estimate(self.config.ais_chains, self.config.ais_steps)
-                )
-            self._known = key, found
-        return self._known[1]
+    def partition(self) -> tuple[float, float]:
+        """log Z and its standard error (0: exact)."""
+        machine = self.machine
+        if self.exact:
+            return float(machine.table().logsumexp(0)), 0.0
+        return machine.estimate(self.config.ais_chains, self.config.ais_steps)
 
     def impute(self, batch: Batch, draw: Draw) -> Tensor:
         """Sweeps with the observed pixels held."""
