@@ -94,6 +94,7 @@ CASES = {
     "gpt-muon": Case("gpt", WORDS, SMALL_GPT, {"optimizer": "muon"}),
     "gpt-lora": Case("gpt", WORDS, {**SMALL_GPT, "begin": 1}, {"lora": {"rank": 2, "dropout": 0.1}, "freeze": ["embed"]}),
     "rbm": Case("rbm", BINARY, {"hidden": 12, "chains": 8, "gibbs": 2}),
+    "dbn": Case("dbn", BINARY, {"hidden": [6, 4], "chains": 8}),
     "dbm": Case("dbm", BINARY, {"hidden": [6, 4], "chains": 8, "settle": 2}),
     "boltzmann": Case("boltzmann", BINARY, {"hidden": 4, "chains": 8, "settle": 2}),
     "realnvp": Case("realnvp", DIGITS, {"couplings": 3, "hidden": [16]}),
