@@ -24,7 +24,7 @@ from genctl.nets.conv import ConvEncoder
 from genctl.nets.mlp import Width, mlp, waves
 
 LOG2PI = math.log(2 * math.pi)
-FLOOR = 0.2  # least deviation of the Gaussian, in units of the pixels'
+FLOOR = 0.3  # least deviation of the Gaussian, in units of the pixels'
 
 
 class EBM(Family):
