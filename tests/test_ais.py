@@ -54,6 +54,22 @@ def test_two_trained_machines():
     assert max(agreement(seed, hidden=12, steps=300)[0] for seed in range(2)) < 3
 
 
+def test_annealing_in_reverse_agrees_from_above():
+    """Forwards, few temperatures put log Z too low, backwards too high; many bring both to it."""
+    net = trained(0, hidden=12, steps=300)
+    layers, exact, gap = net.layers, gibbs.exact(net.layers), {}
+    for steps in (20, 2000):
+        with noise.stream(0):
+            low, low_error = gibbs.estimate(layers, 400, steps)
+            high, high_error = gibbs.estimate(layers, 400, steps, gibbs.anneal(layers, 400, 500))
+        assert low - 3 * low_error < exact < high + 3 * high_error
+        gap[steps] = high - low
+    assert gap[20] > 3 * abs(gap[2000])
+    assert abs(high - exact) < 3 * high_error
+    above, error = net.log_partition_above()
+    assert abs(above - exact) < 4 * error
+
+
 @pytest.mark.slow
 def test_twenty_trained_machines():
     """20 hidden units, 2,000 steps. Two standard errors hold 95 % of the estimates: at least 18 of 20.

@@ -65,6 +65,7 @@ class Likelihood:
     learned   (n, T) not 0 for the symbols that log_prob counts, where the model learns some alone; None: all
     is_       exact, bound, IS-200 or AIS
     error     a standard error that all values share, such as that of an AIS estimate of log Z; 0: none
+    above     the estimate of log Z by annealing in reverse less that by annealing, and its standard error; None: there is none
     of        log_prob of any batch of x, (B,) on the CPU
     """
 
@@ -73,6 +74,7 @@ class Likelihood:
     learned: Tensor | None = None
     is_: str = "exact"
     error: float = 0.0
+    above: tuple[float, float] | None = None
     of: Callable[[Tensor], Tensor] | None = None
 
 

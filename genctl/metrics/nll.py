@@ -10,6 +10,8 @@ bits_per_dim     floats: nats / (D ln 2). Pixels of L levels have a probability,
 nats_per_token   tokens: a window of running text counts every symbol but its first, which the model has seen nothing before:
                  (log p(x) - log p(x_0)) / (T - 1). Rows that end by an end symbol count all symbols up to and with it. A model that
                  learns some symbols alone, as those of answers, is asked for these, given all that stand before
+log_z_in_reverse  AIS: by how much annealing in reverse, from draws of the model, puts log Z higher: the truth lies between, as far as these
+                 are its draws
 perplexity       exp(nats_per_token)
 bits_per_byte    the same nats over the UTF-8 bytes of the symbols counted
 floor            the entropy of the truth, where it is known; real data has no likelihood of its own otherwise
@@ -63,6 +65,8 @@ def measure(case: Case) -> Score:
     size, levels = len(case.spec.blocks) or case.spec.size, case.spec.levels  # a category counts once
     if found.error:
         fields["error_of_log_z"] = found.error
+    if found.above:
+        fields["log_z_in_reverse"], fields["log_z_in_reverse_se"] = found.above
     if case.spec.kind == "tokens":
         fields |= _tokens(case, lost)
     else:

@@ -243,19 +243,25 @@ class Desk:
         model = self.sampler.model
         if not isinstance(model, LogProb):
             return f"family '{self.sampler.recipe.family}' has no log_prob"
-        known, first, learned, error = None, None, None, 0.0
+        known, first, learned, error, above = None, None, None, 0.0, None
         if values:
             batch = self.some(self.split, self.ask.n or len(self.split))
             self.say(f"log likelihood of {len(batch):,} {self.ask.split} examples ...")
             known = self.log_prob(batch)
-            partition: Any = getattr(model, "log_partition", None)
-            error = float(partition()[1]) if partition else 0.0
+            partition, reverse = (getattr(model, name, None) for name in ("log_partition", "log_partition_above"))
+            log_z, error = partition() if partition else (0.0, 0.0)
+            if error and reverse:
+                self.say("log Z by annealing in reverse ...")
+                most, spread = reverse()
+                above = (most - log_z, math.hypot(error, spread))
             if isinstance(model, Causal) and self.dataset.spec.vocab and self.dataset.spec.end is None:
                 first = self.first(model, batch)
             learned = batch.given.get(getattr(model, "learn", ""))
             self.memo["likelihood"] = batch
         label = str(model.log_prob_is).replace("-k", f"-{getattr(model.config, 'importance', 'k')}")
-        return Likelihood(values=known, first=first, learned=learned, is_=label, error=error, of=lambda x: self.log_prob(Batch(x=x)))
+        return Likelihood(
+            values=known, first=first, learned=learned, is_=label, error=error, above=above, of=lambda x: self.log_prob(Batch(x=x))
+        )
 
     def first(self, model: Any, batch: Batch) -> Tensor:
         """(B,) nats of the first symbol, before which the model has seen nothing."""

@@ -19,10 +19,16 @@ from tests.battery import build, check_family, check_resume, draw, fake
 IMAGE = Spec(shape=(1, 5, 5), levels=2, media="image")
 SMALL = {"hidden": [12, 8], "chains": 8, "gibbs": 2, "ais_chains": 8, "ais_steps": 10}
 DEEP = {**SMALL, "hidden": [6, 5, 4]}
+LABELLED = Spec(shape=(4,), levels=2, given={"label": Spec(shape=(), vocab=3)})
 
 
 @pytest.mark.parametrize(
-    ("model", "spec"), [(SMALL, IMAGE), (DEEP, Spec(shape=(7,), levels=2)), ({**SMALL, "refine": 0.0, "negative": "cd"}, IMAGE)]
+    ("model", "spec"),
+    [
+        (SMALL, IMAGE),
+        ({**DEEP, "conditional": True, "negative": "tempering", "rungs": 3}, LABELLED),
+        ({**SMALL, "refine": 0.0, "negative": "cd"}, IMAGE),
+    ],
 )
 def test_battery(model, spec):
     check_family(DBN, model, spec, descends=False)
@@ -38,7 +44,7 @@ def states(n: int) -> Tensor:
 
 
 def random_net(size: float = 1.0, hidden: tuple[int, ...] = (3, 2), **model: object) -> DBN:
-    net = build(DBN, {"hidden": hidden, **model}, Spec(shape=(4,), levels=2))
+    net = build(DBN, {"hidden": hidden, **model}, LABELLED)
     with torch.no_grad():
         for k, p in enumerate(net.parameters()):
             p.copy_(size * torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
@@ -72,6 +78,35 @@ def test_drawing_has_the_models_distribution():
     x = draw(net, 20_000, chunk=20_000)
     p = joint(net).logsumexp(1).exp()
     assert (torch.bincount((x @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long(), minlength=16) / 20_000 - p).abs().max() < 0.02
+
+
+def with_labels(net: DBN) -> Tensor:
+    """log p(h1, label) of the top, with its softmax units told one by one."""
+    h1, y, h2 = states(3), torch.eye(3), states(2)
+    v = torch.cat([h1.repeat_interleave(3, 0), y.repeat(8, 1)], 1)
+    return (v @ net.top.w @ h2.t() + (v @ net.top.b)[:, None] + h2 @ net.top.c).flatten().log_softmax(0).view(8, 3, 4).logsumexp(2)
+
+
+def test_labels_are_units_of_the_top():
+    net = random_net(conditional=True)
+    each = with_labels(net)
+    torch.testing.assert_close(net.each(states(3)) - net.log_partition()[0], each, atol=1e-5, rtol=1e-5)
+    x = states(4)
+    torch.testing.assert_close(net.predict(Batch(x=x)).softmax(1), net.each(net.above(0, x).sigmoid()).softmax(1))
+    with torch.no_grad(), noise.stream(0):
+        assert abs(float(random_net(0.5, importance=4000, conditional=True).log_prob(Batch(x=x)).logsumexp(0))) < 0.1
+
+
+def test_drawing_given_a_label_has_its_distribution():
+    net = random_net(conditional=True)
+    p = (states(3) @ net.down[0].weight.t() + net.down[0].bias).sigmoid()
+    v, place = states(4), torch.tensor([8.0, 4.0, 2.0, 1.0])
+    told = (v @ p.log().t() + (1 - v) @ (1 - p).log().t()).exp()  # (16, 8): p(v | h1)
+    with torch.no_grad(), noise.stream(0):
+        x = net.sample(30_000, DBN.Draw(steps=30), {"label": torch.arange(30_000) % 3})
+    for k in range(3):
+        wanted = told @ with_labels(net)[:, k].softmax(0)
+        assert (torch.bincount((x[k::3] @ place).long(), minlength=16) / 10_000 - wanted).abs().max() < 0.02
 
 
 def test_untied_weights_begin_as_those_up():
@@ -126,19 +161,11 @@ def test_bars_and_stripes_are_learned_to_a_tenth_of_a_nat():
     assert 0 < kl < 0.1
 
 
-def test_what_is_imputed_keeps_to_the_bars():
-    """Half of a picture, where the other half decides it: see the bars' own conditional in test_rbm."""
-    net = random_net()
-    seen = torch.tensor([True, True, False, False]).expand(6, 4)
-    with torch.no_grad(), noise.stream(0):
-        x = net.impute(Batch(x=torch.ones(6, 4), mask=seen), DBN.Draw(steps=3))
-    assert (x[:, :2] == 1).all()
-
-
 def test_what_it_cannot_do_is_said():
     grey = Spec(shape=(1, 3, 3), levels=17, media="image")
     net = build(DBN, {"hidden": [4, 3]}, grey)
     with pytest.raises(GenctlError, match="grey"):
         net.log_prob(fake(grey, 2))
+    assert net.target == ""
     with pytest.raises(GenctlError, match="continuous"):
         build(DBN, {}, Spec(shape=(2,)))

@@ -33,8 +33,8 @@ def test_resume_is_exact(cut, tmp_path):
     check_resume(RBM, PCD, IMAGE, tmp_path, cut=cut, steps=8, batch=8)
 
 
-def random_machine(visible: int = 6, hidden: int = 5, spec: Spec | None = None, **model: object) -> RBM:
-    net = build(RBM, {"hidden": hidden, **model}, spec or Spec(shape=(visible,), levels=2))
+def random_machine(size: int = 6, hidden: int = 5, spec: Spec | None = None, **model: object) -> RBM:
+    net = build(RBM, {"hidden": hidden, **model}, spec or Spec(shape=(size,), levels=2))
     with torch.no_grad():
         for p in net.parameters():
             p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
@@ -177,7 +177,9 @@ def test_grey_pictures_are_probabilities_and_have_no_likelihood():
     with pytest.raises(GenctlError, match="grey"):
         net.log_prob(fake(grey, 2))
     with pytest.raises(GenctlError, match="continuous"):
-        build(RBM, {}, Spec(shape=(2,)))
+        build(RBM, {"visible": "bernoulli"}, Spec(shape=(2,)))
+    with pytest.raises(GenctlError, match="no order"):
+        build(RBM, {}, Spec(shape=(4,), vocab=5, end=0))
 
 
 def test_weights_that_were_brought_along_keep_their_biases():

@@ -7,7 +7,7 @@ above, layer by layer: p(v, h) = p(v | h1) ... p(h_L-1, h_L). Each machine learn
 
 import math
 from dataclasses import replace
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
-from genctl.families.energy.rbm import RBM
-from genctl.maths import noise
+from genctl.families.energy.rbm import SMALL, RBM
+from genctl.maths import gibbs, noise, units
 from genctl.nets.mlp import Width
 
 
@@ -31,6 +31,10 @@ class DBN(Family):
     class Config(RBM.Config):
         hidden: list[Width] = Field(default_factory=lambda: [500, 2000], min_length=2, max_length=16)  # type: ignore[assignment]
         """Hidden units of each layer, from below. All other keys are those of the machines."""
+        visible: Literal["bernoulli"] = "bernoulli"  # type: ignore[assignment]
+        """Pixels are coins, or grey ones the probabilities of coins."""
+        conditional: bool = False
+        """Class label units beside what the top sees: the model draws given the label, and tells it."""
         refine: float = Field(0.4, ge=0, lt=1)
         """The share of training, at its end, in which all layers are refined together by wake-sleep; before it they learn one by one."""
         importance: int = Field(20, ge=1, le=100_000)
@@ -38,10 +42,18 @@ class DBN(Family):
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
+        if not spec.levels:
+            raise GenctlError("config", "family 'dbn' models binary or grey pixels; this data is continuous", "family: rbm")
         sizes = [spec.size, *config.hidden]
         shared = {k: getattr(config, k) for k in RBM.Config.model_fields if k != "hidden"}
-        specs = [spec, *(Spec(shape=(n,), levels=2) for n in config.hidden[:-1])]
+        self.seen, self.classes = config.hidden[-2], self.labelled(config.conditional)
+        self.target = "label" if self.classes else ""
+        specs = [spec, *(Spec(shape=(n,), levels=2) for n in (*config.hidden[:-2], self.seen + self.classes))]
         self.machines = nn.ModuleList(RBM(RBM.Config(**shared, hidden=n), s) for n, s in zip(config.hidden, specs, strict=True))
+        if self.classes:
+            kinds = units.Mixed([(units.Bernoulli(), self.seen), (units.Softmax(self.classes), self.classes)])
+            self.top.reader = replace(self.top.reader, units=kinds)
+            self.top.log_prob_is = "exact" if config.hidden[-1] <= SMALL else "AIS"
         self.down = nn.ModuleList(nn.Linear(b, a) for a, b in zip(sizes, config.hidden[:-1], strict=False)) if config.refine else None
         self.code = Spec(shape=(config.hidden[-1],))
         self.dream: list[Tensor] = []  # what the sleep of this step learns from
@@ -59,9 +71,9 @@ class DBN(Family):
     # --- up and down ---
 
     def above(self, k: int, h: Tensor) -> Tensor:
-        """Logits of layer k + 1 given layer k."""
+        """Logits of layer k + 1 given layer k; the label, if the top has one, is not looked at."""
         machine = cast(RBM, self.machines[k])
-        return torch.addmm(machine.c, h, machine.w)
+        return torch.addmm(machine.c, h, machine.w[: h.shape[1]])
 
     def below(self, k: int, h: Tensor) -> Tensor:
         """Logits of layer k given layer k + 1."""
@@ -82,6 +94,24 @@ class DBN(Family):
             p = self.below(k, states[0]).sigmoid()
             states.insert(0, p if k == 0 and self.spec.levels != 2 else noise.bernoulli(p))
         return states
+
+    # --- the label ---
+
+    def beside(self, h: Tensor, given: Given) -> Tensor:
+        """What the top sees: the layer beneath it, and the label one-hot if it has one."""
+        return torch.cat([h, F.one_hot(given["label"], self.classes).to(h.dtype)], 1) if self.classes else h
+
+    def each(self, h: Tensor) -> Tensor:
+        """log sum over the highest layer of exp(score) for each label (B, classes), or for none (B, 1), h being the layer beneath."""
+        at, w, b, c = self.seen, self.top.w, self.top.b, self.top.c
+        a = torch.addmm(c, h, w[:at])
+        by = torch.stack([F.softplus(a + u).sum(1) for u in w[at:]], 1) + b[at:] if self.classes else F.softplus(a).sum(1, keepdim=True)
+        return by + (h @ b[:at])[:, None]
+
+    def labelled_layers(self, label: Tensor) -> gibbs.Layers:
+        """The top with a label held for each row: they are biases of the highest layer."""
+        at, top = self.seen, self.top.layers
+        return gibbs.Layers(top.w[:at], top.b[:at], top.c + top.w[at:][label], top.mean[:at])
 
     # --- training ---
 
@@ -105,7 +135,8 @@ class DBN(Family):
         (player,) = stage.players
 
         def feed(batch: Batch, at: Progress) -> Batch:
-            return stage.feed(Batch(x=self.rise(batch.x.flatten(1), k)[k], given=batch.given), at)
+            h = self.rise(batch.x.flatten(1), k)[k]
+            return stage.feed(Batch(x=h if machine is not self.top else self.beside(h, batch.given), given=batch.given), at)
 
         def after() -> None:
             machine.follow()
@@ -122,10 +153,10 @@ class DBN(Family):
 
     def breathe(self, batch: Batch, at: Progress) -> Batch:
         """Layers drawn given the data for the wake, and, from the top's chains down, a dream for the sleep."""
-        h = self.rise(batch.x.flatten(1))
-        self.top.advance(Batch(x=h[-1]), Progress(at.step + 1, at.total + 1))  # its chains live on
-        start = self.top.memory.v if self.config.negative == "pcd" else self.top.fantasise(h[-1])
-        self.dream = self.fall(start)
+        h, top, layers = self.rise(batch.x.flatten(1)), self.top, self.top.layers
+        x = self.beside(h[-1], batch.given)
+        top.advance(Batch(x=x), Progress(at.step + 1, at.total + 1))  # its chains live on
+        self.dream = self.fall(top.fantasies(layers, layers.up(x))[:, : self.seen])
         return replace(batch, given={**batch.given, **{f"h{k}": t for k, t in enumerate(h)}})
 
     def wake(self, batch: Batch, at: Progress) -> Loss:
@@ -135,7 +166,7 @@ class DBN(Family):
 
     def dwell(self, batch: Batch, at: Progress) -> Loss:
         """The top goes on to learn what it is given."""
-        return self.top.contrast(Batch(x=batch.given[f"h{len(self.lower)}"]), at)
+        return self.top.contrast(Batch(x=self.beside(batch.given[f"h{len(self.lower)}"], batch.given)), at)
 
     def sleep(self, batch: Batch, at: Progress) -> Loss:
         """-log q(h | v) of a dream: recognition learns to tell what made it."""
@@ -145,19 +176,28 @@ class DBN(Family):
     # --- the contract ---
 
     def sample(self, n: int, draw: RBM.Draw, given: Given | None = None) -> Tensor:
-        """From the top, drawn as an RBM is, down."""
-        return self.fall(self.top.sample(n, draw))[0].reshape(n, *self.spec.shape)
+        """From the top, drawn as an RBM is, down. Given labels each chain cools by itself: they are of different densities."""
+        if not (given and self.classes):
+            return self.fall(self.top.sample(n, draw)[:, : self.seen])[0].reshape(n, *self.spec.shape)
+        layers, cooling = self.labelled_layers(given["label"]), round(draw.anneal * draw.steps)
+        h = layers.start(n)
+        for k in range(draw.steps):
+            h = layers.step(layers.up(h), min(1.0, (k + 1) / max(1, cooling)))
+        return self.fall(h)[0].reshape(n, *self.spec.shape)
 
     # --- powers ---
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """log 1/k sum_i p*(v, h_i) / q(h_i | v) - log Z of the top (B,): a lower bound in expectation, but for the error of log Z."""
+        """log 1/k sum_i p*(v, h_i) / q(h_i | v) - log Z of the top (B,): a lower bound in expectation, but for the error of log Z.
+
+        Whatever the label is: it is summed over.
+        """
         if self.spec.levels != 2:
             raise GenctlError("power", "this likelihood is one of binary pixels; this data is grey", "data.binarize=fixed")
-        layers, terms = self.top.layers, []
+        terms = []
         for _ in range(self.config.importance):
             h = self.rise(batch.x.flatten(1))
-            log_p = -layers.free_energy(h[-1])
+            log_p = self.each(h[-1]).logsumexp(1)
             for k in range(len(h) - 1):
                 log_p = log_p - missed(self.below(k, h[k + 1]), h[k]) + missed(self.above(k, h[k]), h[k + 1])
             terms.append(log_p)
@@ -176,18 +216,26 @@ class DBN(Family):
 
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
         """The means of v (B, *shape), each layer's from the means of the one above."""
-        h = self.top.decode(code)
+        h = self.top.decode(code)[:, : self.seen]
         for k in reversed(range(len(self.lower))):
             h = self.below(k, h).sigmoid()
         return h.reshape(-1, *self.spec.shape)
 
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits (B, classes) of the label, from the means of the layer beneath the top."""
+        h = batch.x.flatten(1)
+        for k in range(len(self.lower)):
+            h = self.above(k, h).sigmoid()
+        return self.each(h)
+
     def impute(self, batch: Batch, draw: RBM.Draw) -> Tensor:
         """Up by recognition, a Gibbs step of the top, and down to what is missing, in turn: near the conditional as recognition is."""
-        layers, x, seen = self.top.layers, batch.x.flatten(1), batch.mask.flatten(1)
-        v = torch.where(seen, x, self.fall(layers.start(len(x)))[0])
+        layers, at, x, seen = self.top.layers, self.seen, batch.x.flatten(1), batch.mask.flatten(1)
+        top = layers.start(len(x))
+        v = torch.where(seen, x, self.fall(top[:, :at])[0])
         for _ in range(draw.steps):
-            h = noise.bernoulli(layers.turn(self.rise(v)[-1]))
-            v = torch.where(seen, x, self.fall(h)[0])
+            top = layers.step(layers.up(torch.cat([self.rise(v)[-1], top[:, at:]], 1)))
+            v = torch.where(seen, x, self.fall(top[:, :at])[0])
         return v.reshape(batch.x.shape)
 
 

@@ -1,10 +1,13 @@
-"""Restricted Boltzmann machine: a layer of binary pixels and a layer of hidden causes, trained by contrast with its own fantasies.
+"""Restricted Boltzmann machine: a layer of data and a layer of hidden causes, trained by contrast with its own fantasies.
 
 Hinton 2002, contrastive divergence, https://www.cs.toronto.edu/~hinton/absps/nccd.pdf; persistent chains: Tieleman 2008,
-https://www.cs.toronto.edu/~tijmen/pcd/pcd.pdf; centring: Melchior, Fischer and Wiskott 2016, https://jmlr.org/papers/v17/14-237.html.
+https://www.cs.toronto.edu/~tijmen/pcd/pcd.pdf, with fast weights: Tieleman and Hinton 2009, https://www.cs.toronto.edu/~tijmen/fpcd/fpcd.pdf,
+tempered in parallel: Desjardins et al. 2010, https://proceedings.mlr.press/v9/desjardins10a.html; centring: Melchior, Fischer and
+Wiskott 2016, https://jmlr.org/papers/v17/14-237.html. Pixels are coins, numbers Gaussians, symbols and categories softmax units.
 `log_prob` is -F(v) - log Z with log Z by annealed importance sampling (Salakhutdinov and Murray 2008), or exact when a layer is small.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -15,30 +18,42 @@ from genctl import contract
 from genctl.config import Settings
 from genctl.contract import Batch, Family, Given, Loss, Memory, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
-from genctl.maths import gibbs, noise, ranks
+from genctl.families.energy import _visible
+from genctl.maths import gibbs, noise, ranks, units
 
 SMALL = 20  # units of a layer whose states are all summed over
+FORGET = 0.95  # of the fast weights, a step
 
 
 class RBM(Family):
-    """p(v, h) ~ exp(v'Wh + b'v + c'h), v and h in {0, 1}. Grey pixels in [0, 1] are taken as probabilities."""
+    """p(v, h) ~ m(v) exp(v'Wh + b'v + c'h), h in {0, 1}; v is x as its units read it. Grey pixels may be taken as probabilities."""
 
-    kinds = frozenset({"vector", "image"})
+    kinds = frozenset({"vector", "image", "tokens"})
     log_prob_is = "AIS"
 
     class Config(Settings):
         hidden: int = Field(500, ge=1, le=65_536)
         """Hidden units."""
-        negative: Literal["pcd", "cd"] = "pcd"
-        """Where fantasies come from: chains that live through training (pcd), or started at the data (cd)."""
+        visible: Literal["auto", "bernoulli", "gaussian", "categorical"] = "auto"
+        """What x is made of: coins (grey levels are their probabilities), numbers of a learned deviation, or symbols; auto: pixels are coins."""
+        negative: Literal["pcd", "fpcd", "tempering", "cd"] = "pcd"
+        """Where fantasies come from: chains that live through training (pcd), driven by fast weights (fpcd) or tempered in parallel, or started at the data (cd)."""
         gibbs: int = Field(1, ge=1, le=1000)
         """Gibbs steps a fantasy takes before each update: the k of PCD-k and CD-k."""
         chains: int = Field(100, ge=1, le=100_000)
-        """Persistent chains (pcd)."""
+        """Persistent chains."""
+        rungs: int = Field(10, ge=2, le=1000)
+        """Temperatures of each chain (tempering), from independent units to the model's own."""
+        fast: float = Field(0.05, ge=0, le=10)
+        """The learning rate of the fast weights (fpcd), which forget a twentieth at each step."""
         centre: bool = True
         """Centred gradient: what the units do on average is taken off before their correlations are learned."""
         slide: float = Field(0.01, gt=0, le=1)
         """How fast the centres follow the means of the data."""
+        sparsity: float = Field(0.0, ge=0, le=100)
+        """Pull of each hidden unit's mean towards `active` (Hinton 2010, section 11); 0: none. Decay of weights is train.weight_decay."""
+        active: float = Field(0.05, gt=0, lt=1)
+        """How often a hidden unit should be on (sparsity)."""
         ais_chains: int = Field(100, ge=2, le=100_000)
         """Chains that estimate log Z."""
         ais_steps: int = Field(10_000, ge=1, le=1_000_000)
@@ -49,28 +64,54 @@ class RBM(Family):
         """Gibbs steps from noise to a sample."""
         anneal: float = Field(0.5, ge=0, le=1)
         """The share of them over which the chains cool from independent pixels, so that they find every mode."""
+        rungs: int = Field(1, ge=1, le=1000)
+        """Temperatures of each chain; 1: the model's alone, more: parallel tempering."""
 
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
-        if not spec.levels:
-            raise GenctlError("config", "family 'rbm' models binary or grey values in [0, 1]; this data is continuous", "family: realnvp")
-        size, hidden = spec.size, config.hidden
+        self.reader = _visible.reader(config.visible, spec)
+        size, hidden = self.reader.size, config.hidden
         self.w = nn.Parameter(0.01 * torch.randn(size, hidden))
         self.b = nn.Parameter(torch.zeros(size))
         self.c = nn.Parameter(torch.zeros(hidden))
+        self.log_sigma = nn.Parameter(torch.zeros(len(self.reader.numbers))) if self.reader.numbers else None
         self.register_buffer("mu", torch.full((size,), 0.5))  # mean of v over the data
         self.register_buffer("lam", torch.full((hidden,), 0.5))  # mean of P(h | v) over the data
-        if config.negative == "pcd":
+        if config.negative == "fpcd":
+            self.register_buffer("fast", torch.zeros(size, hidden))  # the same on all ranks, so no Memory
+        self.persistent = config.negative != "cd"
+        if config.negative == "tempering":
+            self.memory = Memory(v=torch.zeros(config.chains, config.rungs, size))
+        elif config.negative == "pcd":
+            self.memory = Memory(v=torch.zeros(config.chains, size), a=torch.zeros(config.chains, hidden))  # a = up(v)
+        elif config.negative == "fpcd":
             self.memory = Memory(v=torch.zeros(config.chains, size))
         self.code = Spec(shape=(hidden,))
-        if min(size, hidden) <= SMALL:
+        if hidden <= SMALL or (size <= SMALL and type(self.reader.units) is units.Bernoulli):
             self.log_prob_is = "exact"
         self._seen: Tensor | None = None  # sums of v and P(h | v) over the turn, for the centres
         self._known: tuple[object, tuple[float, float]] | None = None  # log Z and for which weights
 
     @property
     def layers(self) -> gibbs.Layers:
-        return gibbs.Layers(self.w.detach(), self.b.detach(), self.c.detach(), self.mu)
+        return gibbs.Layers(self.w.detach(), self.b.detach(), self.c.detach(), self.mu, self.reader.units)
+
+    @property
+    def sigma(self) -> Tensor | None:
+        """The deviations of the entries of x given h: that of each number, 1 of all else; None where there are no numbers."""
+        if self.log_sigma is None:
+            return None
+        return torch.ones_like(self.mu).index_copy(0, torch.tensor(self.reader.numbers, device=self.device), self.log_sigma.detach().exp())
+
+    def read(self, x: Tensor) -> Tensor:
+        """x as visible units (n, V); numbers in units of their deviation."""
+        v, sigma = self.reader.read(x), self.sigma
+        return v if sigma is None else v / sigma
+
+    def write(self, v: Tensor, mean: bool = False) -> Tensor:
+        """Visible units, or their means, as x."""
+        sigma = self.sigma
+        return self.reader.write(v if sigma is None else v * sigma, mean)
 
     # --- training ---
 
@@ -81,41 +122,81 @@ class RBM(Family):
     def advance(self, batch: Batch, at: Progress) -> Batch:
         """Starts biases and chains at the first step; moves the chains at every one."""
         if at.step == 0:
-            self.begin(batch.x.flatten(1))
-        if self.config.negative == "pcd":
-            self.memory.v.copy_(self.fantasise(self.memory.v))
+            self.begin(batch.x)
+        layers, kind = self.layers, self.config.negative
+        if kind == "tempering":
+            betas, v = torch.linspace(0, 1, self.config.rungs, device=self.device), self.memory.v
+            for k in range(self.config.gibbs):
+                v = gibbs.temper(layers, v, betas, odd=(at.step * self.config.gibbs + k) % 2 == 1)
+            self.memory.v.copy_(v)
+        elif kind == "pcd":
+            self.memory.v.copy_(self.fantasise(layers, self.memory.a))
+        elif kind == "fpcd":
+            quick = gibbs.Layers(layers.w + self.fast, layers.b, layers.c, layers.mean, layers.units)
+            self.memory.v.copy_(self.fantasise(quick, quick.up(self.memory.v)))
+            self.quicken(layers, self.read(batch.x))
         return batch
 
-    def begin(self, v: Tensor) -> None:
-        """Visible biases log p / (1 - p) from the first batch (Hinton 2010, section 8), unless weights were brought along."""
+    def begin(self, x: Tensor) -> None:
+        """Visible biases of the first batch's means (Hinton 2010, section 8), unless weights were brought along; and chains."""
         if not self.b.any():
+            if self.log_sigma is not None:
+                y = ranks.gather(self.reader.read(x))[..., self.reader.numbers]
+                self.log_sigma.detach().copy_(y.std(0, correction=0).clamp(min=1e-6).log())
+            v = self.read(x)
             sums = ranks.total(torch.cat([v.sum(0), v.new_full((1,), len(v))]))
             self.mu.copy_(sums[:-1] / sums[-1])
             self.b.detach().copy_(self.layers.base)
+        if self.persistent:
+            shape = self.memory.v.shape[:-1]
+            self.memory.v.copy_(self.layers.start(shape.numel()).view(*shape, -1))
         if self.config.negative == "pcd":
-            self.memory.v.copy_(self.layers.start(len(self.memory.v)))
+            self.memory.a.copy_(self.layers.up(self.memory.v))
 
-    def fantasise(self, v: Tensor, a: Tensor | None = None) -> Tensor:
-        """k Gibbs steps from v; `a` is W'v + c if it is known."""
-        layers = self.layers
-        for _ in range(self.config.gibbs):
-            h = layers.hidden(layers.up(v) if a is None else a)
-            v, a = noise.bernoulli(layers.down(h)), None
+    def fantasise(self, layers: gibbs.Layers, a: Tensor) -> Tensor:
+        """k Gibbs steps from a = W'v + c."""
+        v = layers.step(a)
+        for _ in range(self.config.gibbs - 1):
+            v = layers.step(layers.up(v))
         return v
+
+    def quicken(self, layers: gibbs.Layers, v: Tensor) -> None:
+        """The fast weights follow the gradient, and forget: what the chains just drew becomes unlikely to them for a while."""
+        v_ = self.memory.v
+        h, h_ = layers.up(v).sigmoid() - self.lam, layers.up(v_).sigmoid() - self.lam
+        step = (v - self.mu).t() @ h / len(v) - (v_ - self.mu).t() @ h_ / len(v_)
+        self.fast.mul_(FORGET).add_(ranks.total(step) / ranks.total(torch.ones(1, device=v.device)), alpha=self.config.fast)
 
     def contrast(self, batch: Batch, at: Progress) -> Loss:
         """F(data) - F(fantasies); its gradient is filled in closed form by `Contrast`."""
         with torch.no_grad():
-            layers, v = self.layers, batch.x.flatten(1)
+            layers, v = self.layers, self.read(batch.x)
             a = layers.up(v)
-            v_ = self.memory.v if self.config.negative == "pcd" else self.fantasise(v, a)  # (chains, V) or (B, V)
+            v_ = self.fantasies(layers, a)  # (chains, V) or (B, V)
             a_ = layers.up(v_)
+            if self.config.negative == "pcd":
+                self.memory.a.copy_(a_)  # where the next step goes on; the same in every microbatch
+            h, h_ = a.sigmoid(), a_.sigmoid()
             gap = layers.free_energy(v, a).mean() - layers.free_energy(v_, a_).mean()
-            h, h_ = a.sigmoid_(), a_.sigmoid_()
             seen = torch.cat([v.sum(0), h.sum(0), v.new_full((1,), len(v))])
             self._seen = seen if self._seen is None else self._seen + seen
+            if self.log_sigma is not None:
+                rest = 1 - (v * (v - layers.input(h))).mean(0)[..., self.reader.numbers]
+            if self.config.sparsity:
+                h = h - self.config.sparsity * (self.lam - self.config.active)
         centres = (self.mu, self.lam) if self.config.centre else (None, None)
-        return Loss(Contrast.apply(self.w, self.b, self.c, gap, v, h, v_, h_, *centres))
+        total = Contrast.apply(self.w, self.b, self.c, gap, v, h, v_, h_, *centres)
+        if self.log_sigma is not None:
+            # d log p / d log sigma_i = <v_i (v_i - E[v_i | h])> - 1: by parts, the model's share is 1 for any weights
+            line = self.log_sigma @ rest
+            total = total + line - line.detach()
+        return Loss(total)
+
+    def fantasies(self, layers: gibbs.Layers, a: Tensor) -> Tensor:
+        """What the data is contrasted with; `a` is up(data)."""
+        if not self.persistent:
+            return self.fantasise(layers, a)
+        return self.memory.v[:, -1] if self.config.negative == "tempering" else self.memory.v
 
     def follow(self) -> None:
         """The centres slide towards the means of the turn's data, over all its microbatches and ranks."""
@@ -129,27 +210,34 @@ class RBM(Family):
     # --- the contract ---
 
     def sample(self, n: int, draw: Draw, given: Given | None = None) -> Tensor:
-        """A population of chains cools from independent pixels over `anneal` of the steps and goes on at temperature 1.
+        """A population of chains cools from independent units over `anneal` of the steps and goes on at temperature 1.
 
         Training's own chains are no part of a checkpoint: a sample is a function of the weights, the seed and its chunk.
         """
         layers, cooling = self.layers, round(draw.anneal * draw.steps)
-        v = p = gibbs.anneal(layers, n, cooling) if cooling else layers.start(n)
-        for _ in range(draw.steps - cooling):
-            p = layers.turn(v)
-            v = noise.bernoulli(p)
-        return (v if self.spec.levels == 2 else p).reshape(n, *self.spec.shape)
+        v = gibbs.anneal(layers, n, cooling) if cooling else layers.start(n)
+        steps = gibbs.walk(layers, v, draw.rungs)
+        for _ in range(draw.steps - cooling - self.reader.grey):
+            v = next(steps)
+        return self.write(layers.turn(v) if self.reader.grey else v)
+
+    def walk(self, n: int, draw: Draw) -> Iterator[Tensor]:
+        """The states of n chains, a Gibbs step after another, from where `sample` would begin."""
+        layers = self.layers
+        for v in gibbs.walk(layers, layers.start(n), draw.rungs):
+            yield self.write(v)
 
     # --- powers ---
 
     def energy(self, batch: Batch) -> Tensor:
-        """The free energy F(v) (B,)."""
-        return self.layers.free_energy(batch.x.flatten(1))
+        """The free energy F(v) (B,); of numbers, in their own units."""
+        found = self.layers.free_energy(self.read(batch.x))
+        return found if self.log_sigma is None else found + self.log_sigma.sum()
 
     def log_prob(self, batch: Batch) -> Tensor:
-        """-F(v) - log Z (B,), of binary v."""
-        if self.spec.levels != 2:
-            raise GenctlError("power", "an RBM's likelihood is one of binary pixels; this data is grey", "data.binarize=fixed")
+        """-F(v) - log Z (B,), of what is no grey picture taken for probabilities or numbers."""
+        if why := self.reader.no_likelihood:
+            raise GenctlError("power", why, "data.binarize=fixed, or model.visible=categorical")
         return -self.energy(batch) - self.log_partition()[0]
 
     def log_partition(self) -> tuple[float, float]:
@@ -164,23 +252,28 @@ class RBM(Family):
             self._known = key, found
         return self._known[1]
 
+    def log_partition_above(self) -> tuple[float, float]:
+        """log Z by annealing in reverse, and its standard error: rather too large, as far as its chains start at draws of the model."""
+        with torch.no_grad(), noise.stream("log Z in reverse"):
+            layers, chains, steps = self.layers, self.config.ais_chains, self.config.ais_steps
+            return gibbs.estimate(layers, chains, steps, gibbs.anneal(layers, chains, max(1, steps // 4)))
+
     def encode(self, batch: Batch) -> Tensor:
         """P(h = 1 | v) (B, H)."""
-        return self.layers.up(batch.x.flatten(1)).sigmoid()
+        return self.layers.up(self.read(batch.x)).sigmoid()
 
     def decode(self, code: Tensor, given: Given | None = None) -> Tensor:
-        """P(v = 1 | h) (B, *shape)."""
-        return self.layers.down(code).reshape(-1, *self.spec.shape)
+        """E[v | h] (B, *shape); the likeliest symbol or category."""
+        return self.write(self.layers.down(code), mean=True)
 
     def impute(self, batch: Batch, draw: Draw) -> Tensor:
-        """Gibbs steps with the observed pixels held."""
-        layers, x, seen = self.layers, batch.x.flatten(1), batch.mask.flatten(1)
-        v = torch.where(seen, x, layers.start(len(x)))
-        p = v
+        """Gibbs steps with what was observed held."""
+        layers, v, seen = self.layers, self.read(batch.x), self.reader.spread(batch.mask)
+        now = torch.where(seen, v, layers.start(len(v)))
         for _ in range(draw.steps):
-            p = layers.turn(v)
-            v = torch.where(seen, x, noise.bernoulli(p))
-        return (v if self.spec.levels == 2 else torch.where(seen, x, p)).reshape(batch.x.shape)
+            now = torch.where(seen, v, layers.step(layers.up(now)))
+        x = self.write(layers.turn(now) if self.reader.grey else now)
+        return torch.where(batch.mask, batch.x, x)
 
 
 class Contrast(torch.autograd.Function):
