@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
-from genctl.families.energy.rbm import SMALL, RBM
+from genctl.families.energy.rbm import RBM, SMALL
 from genctl.maths import gibbs, noise, units
 from genctl.nets.mlp import Width
 
