@@ -52,8 +52,8 @@ class EBM(Family):
         """cd: chains in the buffer; each update moves as many as a batch has examples."""
         restart: float = Field(0.05, ge=0, le=1)
         """cd: the share of chains that begin anew."""
-        regularise: float = Field(0.1, ge=0, le=100)
-        """cd: weight of f^2 on data and chains, which keeps f in bounds (Du and Mordatch, section 3.3)."""
+        regularise: float = Field(0.0, ge=0, le=100)
+        """cd: weight of f^2 on data and chains, which keeps cold chains from running away (Du and Mordatch, section 3.3)."""
         ratio: int = Field(4, ge=1, le=1000)
         """nce: draws of noise for each example."""
         ais_chains: int = Field(500, ge=2, le=100_000)
