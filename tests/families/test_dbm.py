@@ -119,6 +119,15 @@ def test_log_z_by_annealing_is_the_exact_one():
     assert abs(value - gibbs.exact(gibbs.Layers(w, b, c, net.mu))) < 4 * error
 
 
+def test_log_z_is_computed_once_and_anew_when_an_optimiser_moved_the_weights():
+    net = random_machine().requires_grad_(True)
+    first = net.log_partition()
+    assert net.log_partition() is first
+    net.b.grad = torch.ones_like(net.b)
+    torch.optim.SGD([net.b], lr=0.1, fused=True).step()
+    assert net.log_partition() != first
+
+
 def test_bars_and_stripes_are_learned_by_both_layers_at_once():
     """The bound of KL(truth | model), which the second layer must take part in."""
     truth = bars.Bars(3)

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from genctl import contract
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Memory, Player, Progress, Spec, Stage
+from genctl.contract import Batch, Given, Loss, Memory, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
+from genctl.families.energy._partition import Partitioned
 from genctl.families.energy.rbm import SMALL, Contrast
 from genctl.maths import gibbs, noise, ranks
 
 
-class DBM(Family):
+class DBM(Partitioned):
     """p(v, h1, h2) ~ exp(h1'W(v, h2) + b'h1 + c'(v, h2)), all in {0, 1}."""
 
     kinds = frozenset({"vector", "image"})
@@ -67,7 +68,6 @@ class DBM(Family):
         self.memory = Memory(h=torch.zeros(config.chains, first))
         self.code = Spec(shape=(first + second,))
         self._seen: Tensor | None = None  # sums of both over the turn, for the centres
-        self._known: tuple[object, tuple[float, float]] | None = None  # log Z and for which weights
 
     @property
     def layers(self) -> gibbs.Layers:
@@ -164,17 +164,11 @@ class DBM(Family):
         """-F(v) - log Z (B,): a lower bound in expectation, tight as `importance` grows, but for the error of log Z."""
         return -self.energy(batch) - self.log_partition()[0]
 
-    def log_partition(self) -> tuple[float, float]:
-        """log Z and its standard error (0: exact), computed once for the weights as they are."""
-        key = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        if self._known is None or self._known[0] != key:
-            with torch.no_grad(), noise.stream("log Z"):
-                small = min(len(self.b), len(self.c)) <= SMALL
-                found = (
-                    (gibbs.exact(self.layers), 0.0) if small else gibbs.estimate(self.layers, self.config.ais_chains, self.config.ais_steps)
-                )
-            self._known = key, found
-        return self._known[1]
+    def partition(self) -> tuple[float, float]:
+        """log Z and its standard error (0: exact)."""
+        if min(len(self.b), len(self.c)) <= SMALL:
+            return gibbs.exact(self.layers), 0.0
+        return gibbs.estimate(self.layers, self.config.ais_chains, self.config.ais_steps)
 
     def encode(self, batch: Batch) -> Tensor:
         """The means of h1 and h2 (B, H1 + H2)."""

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from genctl import contract
 from genctl.config import Settings
-from genctl.contract import Batch, Family, Given, Loss, Memory, Player, Progress, Spec, Stage
+from genctl.contract import Batch, Given, Loss, Memory, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
+from genctl.families.energy._partition import Partitioned
 from genctl.maths import ais, langevin, noise, ranks
 from genctl.nets.conv import ConvEncoder
 from genctl.nets.mlp import Width, mlp, waves
@@ -27,7 +28,7 @@ LOG2PI = math.log(2 * math.pi)
 FLOOR = 0.3  # least deviation of the Gaussian, in units of the pixels'
 
 
-class EBM(Family):
+class EBM(Partitioned):
     """p(y) = q(y) exp(f(y)) / Z, y = x in units of its deviation, q a Gaussian with the data's means and deviations."""
 
     kinds = frozenset({"vector", "image"})
@@ -79,7 +80,7 @@ class EBM(Family):
             self.net: nn.Module = ConvEncoder(spec.shape, config.hidden, out, "silu", [config.hidden[-1]])
         else:
             self.net = mlp([size * (1 + 2 * config.waves), *config.hidden, out], "silu")
-        if config.loss == "dsm" and out == 1:  # slopes know no constant
+        if out == 1 and config.loss != "nce" and not (config.loss == "cd" and config.regularise):  # slopes and gaps know no constant
             last = [m for m in self.net.modules() if isinstance(m, nn.Linear)][-1]
             nn.init.zeros_(last.bias).requires_grad_(False)
         self.register_buffer("shift", torch.zeros(size))  # mean and scale of the data, from the first batch; of pictures one for all pixels
@@ -90,7 +91,6 @@ class EBM(Family):
         if config.loss == "cd":
             self.memory = Memory(y=torch.zeros(config.chains, size))
         self.fantasies = torch.zeros(0, size)  # the chains that this step moved
-        self._known: tuple[object, tuple[float, float]] | None = None  # log Z and for which weights
 
     def outputs(self, spec: Spec) -> int:
         """Numbers that the network says of x."""
@@ -227,16 +227,11 @@ class EBM(Family):
         """-energy(x) - log Z (B,): a density of numbers; of pictures log P(x) >= E log p(x + u), u within the level."""
         return -self.energy(batch) - self.log_partition()[0]
 
-    def log_partition(self) -> tuple[float, float]:
-        """log E_q exp(f) and its standard error, computed once for the weights as they are; noise-contrastive estimation aims at 0."""
-        key = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        if self._known is None or self._known[0] != key:
-            with torch.no_grad(), noise.stream("log Z"):
-                bridge, steps = langevin.Bridge(self.base, self.slope), self.config.ais_steps
-                start = bridge.at(self.start(self.config.ais_chains))
-                log_w = ais.log_weights(start, (k / steps for k in range(steps + 1)), bridge.increment, bridge.move)
-            self._known = key, ais.log_mean(log_w)
-        return self._known[1]
+    def partition(self) -> tuple[float, float]:
+        """log E_q exp(f) and its standard error; noise-contrastive estimation aims at 0."""
+        bridge, steps = langevin.Bridge(self.base, self.slope), self.config.ais_steps
+        start = bridge.at(self.start(self.config.ais_chains))
+        return ais.log_mean(ais.log_weights(start, (k / steps for k in range(steps + 1)), bridge.increment, bridge.move))
 
     def impute(self, batch: Batch, draw: Draw) -> Tensor:
         """What is missing from a draw of q on, given the rest: by an adjusted walk, or as training's chains walk where they are cold."""
