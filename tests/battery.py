@@ -231,7 +231,7 @@ def check_powers(model: Any, spec: Spec) -> None:
                 assert model.decode(code, batch.given).shape == batch.x.shape
         if "prior" in has:
             assert model.prior(6, batch.given).shape == (6, *model.code.shape)
-        if "predict" in has:
+        if "predict" in has and model.target:
             target = spec.given[model.target]
             assert model.predict(batch).shape == (6, *target.shape, target.vocab)
         if "filters" in has:

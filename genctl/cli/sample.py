@@ -68,10 +68,9 @@ def sample(
     if prompts and draft:
         raise GenctlError("usage", "--draft takes one --prompt")
     from genctl.tasks import prompts as asking
-    from genctl.tasks import revise
+    from genctl.tasks import revise, sieve
     from genctl.tasks import sample as task
     from genctl.tasks import shots as showing
-    from genctl.tasks import sieve
 
     way = showing.Form.read(form) if shots else None
     stop = [*(stop or []), *([way.behind] if way and way.behind else [])]

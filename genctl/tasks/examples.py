@@ -75,6 +75,8 @@ def need(sampler: Sampler, *names: str) -> None:
     if missing:
         what = f"family '{sampler.recipe.family}' lacks the power to {' and '.join(missing)}"
         raise GenctlError("power", what, "genctl list powers")
+    if "predict" in names and not getattr(sampler.model, "target", ""):
+        raise GenctlError("power", f"this model of family '{sampler.recipe.family}' was trained without labels: it tells none")
 
 
 def blocks(model: Model, batch: Batch, seed: int, what: str, f: Callable[[Batch], Tensor]) -> Tensor:

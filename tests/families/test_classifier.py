@@ -1,5 +1,7 @@
 """classifier: the battery, and its own truth: it learns real digits to 95 % in a hundred steps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,6 +40,32 @@ def test_features_are_what_the_last_layer_sees():
     x = torch.rand(5, 1, 9, 8)
     assert model.features(x).shape == (5, 8)
     torch.testing.assert_close(model.head(model.features(x)), model.predict(Batch(x=x)))
+
+
+BODY = {"family": "dbn", "model": {"hidden": [8, 6], "chains": 4}}
+
+
+@pytest.mark.parametrize(
+    "body", [BODY, {"family": "dbm", "model": {"hidden": [8, 6], "chains": 4}}, {"family": "vae", "model": {"hidden": [8]}}]
+)
+def test_battery_of_a_body(body):
+    check_family(Classifier, {"body": body, "dropout": 0.0}, replace(IMAGE, levels=2), steps=20)
+
+
+def test_a_body_is_trained_from_where_it_stands():
+    """Its codes are the head's features, and nothing that they do not depend on is trained."""
+    model = build(Classifier, {"body": BODY}, replace(IMAGE, levels=2)).train()
+    x = torch.rand(5, 1, 9, 8).round()
+    torch.testing.assert_close(model.features(x), model.trunk.body.encode(Batch(x=x)))
+    idle = {k for k, p in model.named_parameters() if not p.requires_grad}
+    assert idle == {f"trunk.body.{k}" for k in ("machines.0.b", "machines.1.b", "down.0.weight", "down.0.bias")}
+    assert model.texture(x).shape == (5, 0)
+
+
+def test_a_body_without_codes_to_train():
+    for body in ({"family": "dcgan"}, {**BODY, "model": {**BODY["model"], "conditional": True}}):
+        with pytest.raises(GenctlError, match=r"model\.body"):
+            build(Classifier, {"body": body}, IMAGE)
 
 
 def test_a_target_that_is_not_there():

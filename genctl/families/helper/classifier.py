@@ -1,20 +1,23 @@
 """A small classifier of images or rows: tells what stands beside x; its features measure samples.
 
-Plain convolutions with batch normalisation. `features` and `texture` are what `fd_classifier` compares.
+Plain convolutions with batch normalisation, or what a generative model makes of x, trained on (Hinton and Salakhutdinov 2006,
+https://doi.org/10.1126/science.1127647). `features` and `texture` are what `fd_classifier` compares.
 """
 
 import math
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from genctl.config import Settings
-from genctl.contract import Batch, Loss, Model, Progress, Spec
+from genctl.contract import Batch, Loss, Model, Part, Progress, Spec
 from genctl.errors import GenctlError
 from genctl.nets.conv import pyramid
 from genctl.nets.mlp import mlp
 from genctl.nets.norm import BatchNorm
+from genctl.powers import Encode
 
 
 class Classifier(Model):
@@ -25,6 +28,8 @@ class Classifier(Model):
     class Config(Settings):
         target: str = "label"
         """What to predict: the name of something that stands beside x."""
+        body: Part | None = None
+        """A model with codes (dbn, dbm, vae, ...) in place of layers of its own, trained on; {path: CKPT} takes one that is trained."""
         width: int = Field(16, ge=1, le=1024)
         """Channels of the first layer, doubled at each halving of the picture (down to 4 pixels)."""
         features: int = Field(64, ge=1, le=4096)
@@ -40,21 +45,25 @@ class Classifier(Model):
             raise GenctlError(
                 "config", f"model.target: this data has no class '{config.target}' beside x", "one of: " + ", ".join(spec.given)
             )
-        if spec.kind == "image":
-            self.trunk: nn.Module = _convolutions(spec.shape, config.width, config.features)
+        features = config.features
+        if config.body:
+            self.trunk: nn.Module = Codes(config.body, spec)
+            features = self.trunk.size
+        elif spec.kind == "image":
+            self.trunk = _convolutions(spec.shape, config.width, config.features)
         else:
             self.trunk = nn.Sequential(nn.Flatten(), mlp([spec.size, 8 * config.width, config.features], "relu"))
         self.said = (*wanted.shape, wanted.vocab)
-        self.head = nn.Linear(config.features, math.prod(self.said))
+        self.head = nn.Linear(features, math.prod(self.said))
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer sees: (B, D)."""
-        out: Tensor = F.relu(self.trunk(x))
-        return out
+        out: Tensor = self.trunk(x)
+        return out if self.config.body else F.relu(out)
 
     def texture(self, x: Tensor) -> Tensor:
-        """The first layer's channels averaged over the picture (B, C); rows have none (B, 0). It sees the noise that `features` learn to ignore."""
-        if self.spec.kind != "image":
+        """The first layer's channels averaged over the picture (B, C); rows and bodies have none (B, 0). It sees the noise that `features` learn to ignore."""
+        if self.spec.kind != "image" or self.config.body:
             return x.new_zeros(len(x), 0)
         out: Tensor = self.trunk[:3](x).mean((2, 3))  # type: ignore[index]
         return out
@@ -68,6 +77,26 @@ class Classifier(Model):
         """Cross-entropy in nats a label."""
         logits, y = self.predict(batch), batch.given[self.target]
         return Loss(F.cross_entropy(logits.flatten(0, -2), y.flatten()), accuracy=(logits.argmax(-1) == y).float().mean())
+
+
+class Codes(nn.Module):
+    """x (B, *shape) -> (B, size): the codes of a model. What they do not depend on is not trained. Raises GenctlError (config)."""
+
+    def __init__(self, part: Part, spec: Spec) -> None:
+        super().__init__()
+        body = part.build(spec)
+        fits = isinstance(body, Encode) and not body.code.vocab and not body.conditions and body.spec.shape == spec.shape
+        code = body.encode(Batch(x=torch.zeros(2, *spec.shape))) if isinstance(body, Encode) and fits else torch.zeros(0)
+        if not code.requires_grad:
+            what = f"model.body: family '{part.family}' has no codes of {list(spec.shape)} that a classifier can train"
+            raise GenctlError("config", what, "dbn, dbm, ae, vae, ... of the same data, without labels of its own")
+        self.body, self.size = body, code[0].numel()
+        params = list(body.parameters())
+        for p, g in zip(params, torch.autograd.grad(code.sum(), params, allow_unused=True), strict=True):
+            p.requires_grad_(g is not None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body.encode(Batch(x=x)).flatten(1)
 
 
 def _convolutions(shape: tuple[int, ...], width: int, features: int) -> nn.Module:
