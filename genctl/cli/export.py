@@ -12,7 +12,9 @@ from genctl.errors import GenctlError, safe_text
 def export(
     ckpt: options.Ckpt,
     out: Annotated[Path, typer.Option(help="The folder to write; without --to, the file.")],
-    to: Annotated[str | None, typer.Option(metavar="hf|peft", help="Whose layout to write; default genctl's own, as one file.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="hf|peft|diffusers", help="Whose layout to write; default genctl's own, as one file.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a checkpoint as one file, or as a folder that Hugging Face's libraries read.
@@ -23,12 +25,14 @@ def export(
 
     peft: the corrections of a run with train.lora, as an adapter.
 
+    diffusers: a `ddpm` of pictures as a DDPMPipeline; its recipe says steps: 1000, patch: 1 and a width of four times the first of channels.
+
     Example: genctl export --ckpt runs/latest --to hf --out mine
     """
     from genctl.tasks import move as task
 
-    ways = {"hf": task.to_hf, "peft": task.to_peft, None: task.to_file}
+    ways = {"hf": task.to_hf, "peft": task.to_peft, "diffusers": task.to_diffusers, None: task.to_file}
     if to not in ways:
-        raise GenctlError("usage", f"--to {safe_text(to)}: expected hf or peft")
+        raise GenctlError("usage", f"--to {safe_text(to)}: expected hf, peft or diffusers")
     found = ways[to](ckpt, out, show.say)
     show.result(found, as_json, [f"in {safe_text(found['out'])}"])

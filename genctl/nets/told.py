@@ -36,8 +36,9 @@ class Teller(nn.Module):
 
     def __init__(self, width: int, classes: int = 0, text: Spec | None = None, layers: int = 2) -> None:
         super().__init__()
-        self.width, self.nothing, self.end = width, classes, 0
-        self.time = mlp([width, width, width], "silu", last=True)
+        self.end = 0
+        self.waves = max(2, width // 4)
+        self.time = mlp([self.waves, width, width], "silu")
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.encoder: Encoder | None = None
         if text is not None:
@@ -63,4 +64,4 @@ class Teller(nn.Module):
 
     def forward(self, clock: Tensor, told: Told) -> Told:
         """clock (B,): the noise on a scale of hundreds."""
-        return told._replace(emb=nn.functional.silu(self.time(sinusoids(clock, self.width)) + told.emb))
+        return told._replace(emb=nn.functional.silu(self.time(sinusoids(clock, self.waves)) + told.emb))

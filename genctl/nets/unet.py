@@ -1,12 +1,13 @@
 """A U-Net of residual blocks that are told the noise: over pictures, over clips frame by frame with what joins the frames, over signals.
 
-Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; the blocks of Ho et al. 2020 with the scale and shift of Dhariwal and
-Nichol 2021, https://arxiv.org/abs/2105.05233; what joins the frames of a clip: Ho et al. 2022, Video diffusion models,
+Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; the network of Ho et al. 2020, which keeps what every layer of the way down made
+for the way up, with the scale and shift of Dhariwal and Nichol 2021, https://arxiv.org/abs/2105.05233; what joins the frames of a clip: Ho et al. 2022, Video diffusion models,
 https://arxiv.org/abs/2204.03458. A signal is a picture one pixel high. `patch` folds small squares of pixels into channels, so that
 no convolution runs on the full picture: most of the quality for a fraction of the work.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from genctl.nets.told import Told
 
 
-def groups(channels: int) -> int:
-    """The most groups, up to 32, of at least 4 channels that divide them."""
-    return max(g for g in range(1, 33) if channels % g == 0 and channels // g >= min(4, channels))
+def groups(channels: Sequence[int]) -> int:
+    """The most groups, up to 32, that divide all of them and hold at least 4 of the fewest."""
+    least = min(channels)
+    return max(g for g in range(1, 33) if math.gcd(*channels) % g == 0 and least // g >= min(4, least))
 
 
 def conv(a: int, b: int, flat: bool, stride: int = 1) -> nn.Conv2d:
@@ -29,11 +31,11 @@ def conv(a: int, b: int, flat: bool, stride: int = 1) -> nn.Conv2d:
 class ResBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))))), the second norm scaled and shifted by the embedding."""
 
-    def __init__(self, a: int, b: int, emb: int, dropout: float = 0.0, flat: bool = False) -> None:
+    def __init__(self, a: int, b: int, emb: int, parts: int, dropout: float = 0.0, flat: bool = False) -> None:
         super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(groups(a), a), conv(a, b, flat)
+        self.norm1, self.conv1 = nn.GroupNorm(parts, a), conv(a, b, flat)
         self.emb = nn.Linear(emb, 2 * b)
-        self.norm2, self.conv2 = nn.GroupNorm(groups(b), b), conv(b, b, flat)
+        self.norm2, self.conv2 = nn.GroupNorm(parts, b), conv(b, b, flat)
         self.skip = nn.Conv2d(a, b, 1) if a != b else nn.Identity()
         self.dropout = dropout
         nn.init.zeros_(self.conv2.weight)
@@ -49,9 +51,9 @@ class ResBlock(nn.Module):
 class Along(nn.Module):
     """x + a convolution of three frames, (B T, C, H, W) both ways; it begins as nothing."""
 
-    def __init__(self, channels: int, frames: int) -> None:
+    def __init__(self, channels: int, frames: int, parts: int) -> None:
         super().__init__()
-        self.frames, self.norm = frames, nn.GroupNorm(groups(channels), channels)
+        self.frames, self.norm = frames, nn.GroupNorm(parts, channels)
         self.mix = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
         nn.init.zeros_(self.mix.weight)
 
@@ -64,10 +66,10 @@ class Along(nn.Module):
 class Attention(nn.Module):
     """Attention of the places of a small picture, or of all frames of a clip, to each other and to a text; 32 channels a head or as near as divides."""
 
-    def __init__(self, channels: int, frames: int = 1, text: int = 0) -> None:
+    def __init__(self, channels: int, parts: int, frames: int = 1, text: int = 0) -> None:
         super().__init__()
         self.heads, self.frames = max(1, channels // 32) if channels % 32 == 0 else 1, frames
-        self.norm = nn.GroupNorm(groups(channels), channels)
+        self.norm = nn.GroupNorm(parts, channels)
         self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
         nn.init.zeros_(self.out.weight)
         self.text = text
@@ -97,7 +99,7 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """(B, *shape) -> (B, out, ...): `blocks` a level of `channels`, each level half the size; attention at the lowest.
+    """(B, *shape) -> (B, out, ...): `blocks` a level of `channels`, each level half the size, one more on the way up; attention at the lowest.
 
     shape   (C, T), (C, H, W) or (T, C, H, W)
     emb     of the embedding of what is told
@@ -121,27 +123,32 @@ class UNet(nn.Module):
         self.flat, self.frames = len(shape) == 2, shape[0] if len(shape) == 4 else 1
         self.patch = (1 if self.flat else patch, patch)
         area, c = self.patch[0] * self.patch[1], shape[-3] if len(shape) > 2 else shape[0]
+        self.parts = groups(channels)
         self.first = conv(c * area, channels[0], self.flat)
 
         def block(a: int, b: int) -> nn.ModuleList:
-            parts: list[nn.Module] = [ResBlock(a, b, emb, dropout, self.flat)]
-            return nn.ModuleList([*parts, Along(b, self.frames)] if self.frames > 1 else parts)
+            made: list[nn.Module] = [ResBlock(a, b, emb, self.parts, dropout, self.flat)]
+            return nn.ModuleList([*made, Along(b, self.frames, self.parts)] if self.frames > 1 else made)
 
-        self.down = nn.ModuleList()
-        kept = []  # the channels of what the way down leaves for the way up
-        for a, b in itertools.pairwise([channels[0], *channels]):
+        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
+        kept = [channels[0]]  # the channels of what the way down leaves for the way up
+        for k, (a, b) in enumerate(itertools.pairwise([channels[0], *channels])):
+            if k:
+                self.shrink.append(conv(a, a, self.flat, stride=2))
+                kept.append(a)
             self.down.append(nn.ModuleList([block(a if k == 0 else b, b) for k in range(blocks)]))
             kept += [b] * blocks
-        self.shrink = nn.ModuleList([conv(c, c, self.flat, stride=2) for c in channels[:-1]])
         top = channels[-1]
-        self.middle = block(top, top)
-        self.attention = Attention(top, self.frames, text) if attention or text else None
-        self.up = nn.ModuleList()
+        self.middle = nn.ModuleList([block(top, top), block(top, top)])
+        self.attention = Attention(top, self.parts, self.frames, text) if attention or text else None
+        self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         below = top
-        for width in reversed(channels):
-            self.up.append(nn.ModuleList([block((below if k == 0 else width) + kept.pop(), width) for k in range(blocks)]))
+        for k, width in enumerate(reversed(channels)):
+            if k:
+                self.grow.append(conv(below, below, self.flat))
+            self.up.append(nn.ModuleList([block((below if k == 0 else width) + kept.pop(), width) for k in range(blocks + 1)]))
             below = width
-        self.norm, self.last = nn.GroupNorm(groups(channels[0]), channels[0]), conv(channels[0], (out or c) * area, self.flat)
+        self.norm, self.last = nn.GroupNorm(self.parts, channels[0]), conv(channels[0], (out or c) * area, self.flat)
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor, told: Told) -> Tensor:
@@ -150,21 +157,23 @@ class UNet(nn.Module):
         emb = told.emb.repeat_interleave(self.frames, 0) if self.frames > 1 else told.emb
         height, width = x.shape[2:]
         h: Tensor = self.first(fold(x, self.patch))
-        kept: list[Tensor] = []
+        kept = [h]
         for k, level in enumerate(self.down):
-            h = self.shrink[k - 1](h) if k else h
+            if k:
+                h = self.shrink[k - 1](h)
+                kept.append(h)
             for block in level:  # type: ignore[attr-defined]
                 h = run(block, h, emb)
                 kept.append(h)
-        h = run(self.middle, h, emb)
+        h = run(self.middle[0], h, emb)
         h = h if self.attention is None else self.attention(h, told)
-        for level in self.up:
+        h = run(self.middle[1], h, emb)
+        for k, level in enumerate(self.up):
+            if k:
+                doubled = F.interpolate(h, scale_factor=(1.0, 2.0) if self.flat else 2.0, mode="nearest")
+                h = self.grow[k - 1](doubled[..., : kept[-1].shape[2], : kept[-1].shape[3]])
             for block in level:  # type: ignore[attr-defined]
-                skip = kept.pop()
-                if h.shape[2:] != skip.shape[2:]:
-                    doubled = F.interpolate(h, scale_factor=(1.0, 2.0) if self.flat else 2.0, mode="nearest")
-                    h = doubled[..., : skip.shape[2], : skip.shape[3]]
-                h = run(block, torch.cat([h, skip], 1), emb)
+                h = run(block, torch.cat([h, kept.pop()], 1), emb)
         out = unfold(self.last(F.silu(self.norm(h))), self.patch)[..., :height, :width]
         return out[:, :, 0] if self.flat else out.reshape(*shape[:2], *out.shape[1:]) if self.frames > 1 else out
 

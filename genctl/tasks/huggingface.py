@@ -59,7 +59,7 @@ def read(folder: Path, context: int = 0, vocab: int = 0) -> Found:
     Raises GenctlError: no-input, permission, usage, ckpt-format, -header, -truncated, -meta, -content.
     """
     layout, plan, whole, spec, notes = _described(folder, context, vocab)
-    return Found(layout, plan, spec, _tensors(folder, layout, plan, whole, spec, _stored(folder)), notes)
+    return Found(layout, plan, spec, tensors(folder, layout, plan, whole, spec, _stored(folder)), notes)
 
 
 def spec_of(folder: Path) -> Spec:
@@ -196,7 +196,7 @@ def _without_weights(folder: Path) -> GenctlError:
     return bad("ckpt-format", folder, what, try_)
 
 
-def _tensors(folder: Path, layout: Layout, plan: Recipe, whole: Spec, spec: Spec, stored: Mapping[str, Stored]) -> dict[str, Tensor]:
+def tensors(folder: Path, layout: Layout, plan: Recipe, whole: Spec, spec: Spec, stored: Mapping[str, Stored]) -> dict[str, Tensor]:
     """Our tensors out of theirs, whose shapes are compared first; of a table of positions or symbols the first rows, if `spec` has fewer.
 
     Raises GenctlError (ckpt-meta, ckpt-content).

@@ -8,7 +8,7 @@ from typing import Any
 
 from genctl import checkpoint, durable
 from genctl.errors import GenctlError, safe_text
-from genctl.tasks import huggingface, huggingface_out, peft
+from genctl.tasks import diffusers, huggingface, huggingface_out, peft
 from genctl.tasks.sample import writable
 
 
@@ -21,6 +21,14 @@ def from_hf(folder: Path, out: Path | None, context: int, say: Callable[[str], N
     _save(path, checkpoint.pieces(found.tensors, checkpoint.describe(found.recipe, found.spec, 0)))
     count = sum(t.numel() for t in found.tensors.values())
     return {"out": str(path), "family": found.recipe.family, "parameters": count, "context": found.spec.size, "vocab": found.spec.vocab}
+
+
+def from_diffusers(folder: Path, out: Path | None) -> dict[str, Any]:
+    """One checkpoint file out of a pipeline's folder. Raises GenctlError."""
+    plan, spec, tensors = diffusers.read(folder)
+    path = out or Path(f"{folder.resolve().name}.safetensors")
+    _save(path, checkpoint.pieces(tensors, checkpoint.describe(plan, spec, 0)))
+    return {"out": str(path), "family": plan.family, "parameters": sum(t.numel() for t in tensors.values()), "shape": list(spec.shape)}
 
 
 def from_peft(folder: Path, base: Path, out: Path | None) -> dict[str, Any]:
@@ -51,6 +59,19 @@ def to_hf(ckpt: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     if len(paths) < 3:
         say("warning[tokenizer]: no tokenizer was written: this model's symbols are not characters")
     return {"out": str(out), "model_type": told["model_type"], "files": [str(p) for p in paths]}
+
+
+def to_diffusers(ckpt: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """A folder that `DDPMPipeline.from_pretrained` reads. Raises GenctlError."""
+    file = durable.locate(ckpt, say)
+    plan, spec = checkpoint.understand(checkpoint.look(file))
+    diffusers.described(plan, spec)  # or why not, before the weights are read
+    model = checkpoint.load(file)[0]
+    _empty(out)
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        paths = diffusers.write(plan, spec, checkpoint.weights(model), out)
+    return {"out": str(out), "files": [str(p) for p in paths]}
 
 
 def to_file(ckpt: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
