@@ -36,6 +36,7 @@ def test_every_metric_says_what_it_needs(name):
         "pairs",
         "whole",
         "templates",
+        "examples",
         "predictions",
         "encode",
         "training",

@@ -124,7 +124,7 @@ class EBM(Partitioned):
         """n draws of q (n, D)."""
         return self.mean + self.std * noise.randn(n, self.spec.size, device=self.device)
 
-    def walk(self, y: Tensor, steps: int, label: Tensor | None = None, held: Tensor | None = None) -> Tensor:
+    def climb(self, y: Tensor, steps: int, label: Tensor | None = None, held: Tensor | None = None) -> Tensor:
         """y after so many moves of training's chains; where `held` (B, D) is True it stays. Pictures stay in their range."""
 
         def score(y: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class EBM(Partitioned):
         n = min(len(batch), len(chains))
         rows = (at.step * n + torch.arange(n, device=self.device)) % len(chains)
         anew = noise.rand(n, 1, device=self.device) < self.config.restart
-        self.fantasies = self.walk(torch.where(anew, self.start(n), chains[rows]), self.config.steps)
+        self.fantasies = self.climb(torch.where(anew, self.start(n), chains[rows]), self.config.steps)
         chains[rows] = self.fantasies
         return batch
 
@@ -212,7 +212,7 @@ class EBM(Partitioned):
         cold = self.config.loss == "cd" and self.config.temperature < 1
         if draw.way == "walk" or (draw.way == "auto" and (cold or self.conditions)):
             label = given["label"] if given and self.conditions else None
-            return self.out_of(self.walk(self.start(n), draw.sweeps, label))
+            return self.out_of(self.climb(self.start(n), draw.sweeps, label))
         return self.out_of(langevin.Bridge(self.base, self.slope).anneal(self.start(n), draw.sweeps)[0])
 
     # --- powers ---
@@ -238,7 +238,7 @@ class EBM(Partitioned):
         seen = batch.mask.flatten(1)
         y = torch.where(seen, self.into(batch.x), self.start(len(batch)))
         if self.config.loss == "cd" and self.config.temperature < 1:
-            y = self.walk(y, draw.sweeps, held=seen)
+            y = self.climb(y, draw.sweeps, held=seen)
         else:
             y = langevin.mala(self.whole, y, ~seen, draw.sweeps)
         return torch.where(batch.mask, batch.x, self.out_of(y))

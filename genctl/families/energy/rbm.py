@@ -220,7 +220,7 @@ class RBM(Partitioned):
             total = total + line - line.detach()
         return Loss(total)
 
-    def fantasies(self, layers: gibbs.Layers, a: Tensor, mask: Tensor | None) -> Tensor:
+    def fantasies(self, layers: gibbs.Layers, a: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the data is contrasted with; `a` is up(data), and fantasies lack what it lacks."""
         if not self.persistent:
             return self.fantasise(layers, a, None if mask is None else self.reader.spread(mask))
