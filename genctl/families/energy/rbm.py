@@ -34,6 +34,7 @@ class RBM(Partitioned):
 
     kinds = frozenset({"vector", "image", "tokens"})
     log_prob_is = "AIS"
+    partial = True
 
     class Config(Settings):
         hidden: int = Field(500, ge=1, le=65_536)
