@@ -209,6 +209,7 @@ class Model(nn.Module, ABC):
 
     Config: ClassVar[type[Settings]] = Settings
     kinds: ClassVar[frozenset[str]] = frozenset({"vector", "signal", "image", "video", "tokens"})
+    partial: ClassVar[bool] = False  # learns from examples of which a part is missing (Batch.mask)
     weights_from: str | None = None
     conditions: tuple[str, ...] = ()  # the names in `given` that this model, as configured, is conditional on
 

@@ -43,6 +43,7 @@ def test_every_metric_says_what_it_needs(name):
         "loss",
         "chains",
         "filled",
+        "energy",
     } >= metric.NEEDS
     assert metric.EXTRACTOR in ("", "inception", "classifier", "best")
     assert metric.HIGHER in (True, False, None)

@@ -137,6 +137,12 @@ def test_from_ratings_to_recommendations(folder, tmp_path):
         assert [row["title"] for row in csv.DictReader(file)] == titles
 
 
+def test_a_family_that_takes_examples_whole_is_refused(folder, tmp_path):
+    (tmp_path / "r.yaml").write_text(json.dumps({"family": "vae", "data": {"name": "ml-latest-small", "path": str(folder)}}))
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run")])
+    assert "a part is missing" in str(result.exception)
+
+
 def test_what_cannot_be_recommended_by_is_said(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("title,rating\nFilm 99,4\n")

@@ -19,8 +19,9 @@ def biases(x: Tensor, seen: Tensor, damp: float = 5.0, rounds: int = 10) -> Tens
     return mean + row + column
 
 
-def factorised(x: Tensor, seen: Tensor, rank: int = 10, damp: float = 0.15, rounds: int = 10, seed: int = 0) -> Tensor:
-    """`biases` and P Q' of this rank (N, D), of what the biases leave; damp: the ridge on each factor, for every entry it was fitted to."""
+def factorised(x: Tensor, seen: Tensor, rank: int = 20, damp: float = 0.15, rounds: int = 8, seed: int = 0) -> Tensor:
+    """`biases` and P Q' of this rank (N, D), of what the biases leave; damp: the ridge on each factor, for every entry it was fitted to
+    (good for ratings in stars)."""
     base = biases(x, seen)
     left = (x - base) * seen
     q = 0.1 * torch.randn(x.shape[1], rank, generator=torch.Generator().manual_seed(seed)).to(x)

@@ -62,6 +62,10 @@ class Layers:
         """One Gibbs step from a = up(v) to the new v."""
         return self.units.draw(self.input(self.hidden(a, beta), beta))
 
+    def fall(self, p: Tensor) -> Tensor:
+        """The rest of a Gibbs step from p = P(h | v), which is up(v).sigmoid()."""
+        return self.units.draw(self.input(noise.bernoulli(p)))
+
     def move(self, a: Tensor, beta: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
         """The same, and the new v's a."""
         v = self.step(a, beta)

@@ -3,7 +3,7 @@
 A metric names in NEEDS what it must be given, and the task that calls it (tasks/evaluate.py) opens, draws and computes just that:
 samples, labels (that they were asked for), pairs (that they were drawn from, with their texts if they are texts), whole (test pictures restored as large as they are), train,
 features, predict (class probabilities), fit (a classifier), likelihood (of held-out data), log_prob (of anything), codes (of held-out
-data), encode (anything), predictions (of what stands beside held-out data), training (examples, read when they are asked for), loss (on
+data), encode (anything), energy (of anything), predictions (of what stands beside held-out data), training (examples, read when they are asked for), loss (on
 held-out data), chains (that it draws by), filled (what is missing of held-out rows, by the model), truth, templates or examples
 (sentences; then no data is opened).
 EXTRACTOR says whose features: inception, classifier, or best (columns for vectors, Inception where its weights are, else the
@@ -99,6 +99,7 @@ class Case:
     likelihood: Likelihood | None = None
     codes: Tensor | None = None  # of the reference (n, *code.shape)
     encode: Callable[[Batch], Tensor] | None = None  # codes (B, *code.shape)
+    energy: Callable[[Batch], Tensor] | None = None  # (B,) nats
     target: str = ""  # what the model tells
     predictions: Tensor | None = None  # logits of the reference's (n, *shape of the target, vocab)
     training: Callable[[], Batch] | None = None

@@ -36,9 +36,9 @@ def measure(case: Case) -> Score:
         gap = gap if rows is None else gap[torch.isin(row, rows)]
         return math.sqrt(gap.mean().item()) * unit if len(gap) else math.nan
 
-    x, known = case.shown.x.flatten(1), seen.flatten(1)
+    x, known = unit * case.shown.x.flatten(1), seen.flatten(1)
     mean = (x * known).sum() / known.sum()
     beside = {"mean": mean.expand_as(x), "bias": factors.biases(x, known), "mf": factors.factorised(x, known)}
-    fields: dict[str, object] = {name: rmse(found.view_as(case.filled)) for name, found in beside.items()}
+    fields: dict[str, object] = {name: rmse(found.view_as(case.filled) / unit) for name, found in beside.items()}
     se = jackknife(lambda rows: rmse(case.filled, rows), len(mask), seed=case.seed)  # type: ignore[arg-type]
     return Score(value=rmse(case.filled), se=se, fields={**fields, "held_out": int(mask.sum())})

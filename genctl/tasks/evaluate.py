@@ -333,6 +333,13 @@ class Desk:
         code = examples.encode(self.sampler, shown, self.ask.seed)
         return {"reference": self.split.batch(0, rows), "shown": shown, "filled": examples.decode(self.sampler, code, {}, self.ask.seed)}
 
+    def energy(self) -> Callable[[Batch], Tensor]:
+        """Raises GenctlError (power)."""
+        assert self.sampler
+        examples.need(self.sampler, "energy")
+        model: Any = self.sampler.model
+        return lambda batch: examples.blocks(model, batch, self.ask.seed, "energy", model.energy)
+
     # --- one metric ---
 
     def measure(self, name: str) -> dict[str, Any]:
@@ -402,6 +409,11 @@ class Desk:
             if self.sampler is None:
                 return Score(value=None, reason="samples alone have no loss: give --ckpt").plain()
             made["loss"] = self.loss()
+            facts["n"] = len(self.reference)
+        if "energy" in needs:
+            if self.sampler is None:
+                return Score(value=None, reason="samples alone have no energy: give --ckpt").plain()
+            made["energy"] = self.energy()
             facts["n"] = len(self.reference)
         if "filled" in needs:
             if self.sampler is None:

@@ -53,6 +53,10 @@ def fresh_model(plan: Recipe, dataset: Dataset, seed: int) -> Model:
     """An untrained model: its first weights are a function of the seed alone."""
     with noise.stream(seed, "init"):
         model = checkpoint.build(plan, dataset.spec)
+    with noise.stream(seed, "look"):
+        missing = dataset.train.batch(0, 1).mask is not None
+    if missing and not model.partial:
+        raise GenctlError("config", f"family '{plan.family}' takes examples whole; of this data a part is missing", "family: rbm")
     _copy_parts(model)
     return model
 

@@ -12,6 +12,7 @@ from genctl.data import bars
 from genctl.errors import GenctlError
 from genctl.families.energy.rbm import RBM
 from genctl.maths import noise
+from genctl.metrics import Case, pseudo
 from genctl.recipe import Train
 from genctl.training import loop
 from genctl.training.ema import EMA
@@ -143,6 +144,21 @@ def test_samples_meet_far_modes_as_often_as_the_model_has_it():
         share = (net.log_prob(Batch(x=states(12))).exp() * (states(12).mean(1) > 0.5)).sum()
     assert float(both.max() - both.min()) > 0.5
     assert abs(float((x.mean(1) > 0.5).float().mean() - share)) < 0.08
+
+
+def test_the_pseudo_likelihood_is_that_of_the_conditionals():
+    """Each pixel given the others, from the exact joint probabilities."""
+    net, x = random_machine(), states(6)[[3, 17, 40]]
+    p = {tuple(v.tolist()): q for v, q in zip(states(6), net.log_prob(Batch(x=states(6))).exp(), strict=True)}
+    nats = 0.0
+    for row in x:
+        for i in range(6):
+            other = row.clone()
+            other[i] = 1 - row[i]
+            own, flipped = float(p[tuple(row.tolist())]), float(p[tuple(other.tolist())])
+            nats -= math.log(own / (own + flipped)) / len(x)
+    found = pseudo.measure(Case(spec=net.spec, reference=Batch(x=x), energy=net.energy))
+    assert found.value == pytest.approx(nats, rel=1e-4)
 
 
 def test_log_z_is_computed_once_and_anew_when_the_weights_move():

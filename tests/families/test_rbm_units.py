@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_the_likelihood(name, negative):
     with torch.no_grad(), noise.stream(0):
         net.memory.v.copy_(net.layers.start(net.memory.v.shape[:-1].numel()).view_as(net.memory.v))
         if negative == "pcd":
-            net.memory.a.copy_(net.layers.up(net.memory.v))
+            net.memory.p.copy_(net.layers.up(net.memory.v).sigmoid())
         net.advance(batch, Progress(1, 2))
     net.requires_grad_(True)
     w, b, c, *sigma = parameters = list(net.parameters())

@@ -156,7 +156,7 @@ class DBN(Family):
         h, top, layers = self.rise(batch.x.flatten(1)), self.top, self.top.layers
         x = self.beside(h[-1], batch.given)
         top.advance(Batch(x=x), Progress(at.step + 1, at.total + 1))  # its chains live on
-        self.dream = self.fall(top.fantasies(layers, layers.up(x))[:, : self.seen])
+        self.dream = self.fall(top.fantasies(layers, layers.up(x).sigmoid())[:, : self.seen])
         return replace(batch, given={**batch.given, **{f"h{k}": t for k, t in enumerate(h)}})
 
     def wake(self, batch: Batch, at: Progress) -> Loss:

@@ -34,6 +34,7 @@ class RBM(Partitioned):
 
     kinds = frozenset({"vector", "image", "tokens"})
     log_prob_is = "AIS"
+    partial = True
 
     class Config(Settings):
         hidden: int = Field(500, ge=1, le=65_536)
@@ -92,7 +93,7 @@ class RBM(Partitioned):
         if config.negative == "tempering":
             self.memory = Memory(v=torch.zeros(config.chains, config.rungs, size))
         elif config.negative == "pcd":
-            self.memory = Memory(v=torch.zeros(config.chains, size), a=torch.zeros(config.chains, hidden))  # a = up(v)
+            self.memory = Memory(v=torch.zeros(config.chains, size), p=torch.zeros(config.chains, hidden))  # p = P(h | v)
         elif config.negative == "fpcd":
             self.memory = Memory(v=torch.zeros(config.chains, size))
         self.code = Spec(shape=(hidden,))
@@ -147,10 +148,10 @@ class RBM(Partitioned):
                 v = gibbs.temper(layers, v, betas, odd=(at.step * self.config.gibbs + k) % 2 == 1)
             self.memory.v.copy_(v)
         elif kind == "pcd":
-            self.memory.v.copy_(self.fantasise(layers, self.memory.a))
+            self.memory.v.copy_(self.fantasise(layers, self.memory.p))
         elif kind == "fpcd":
             quick = gibbs.Layers(layers.w + self.fast, layers.b, layers.c, layers.mean, layers.units)
-            self.memory.v.copy_(self.fantasise(quick, quick.up(self.memory.v)))
+            self.memory.v.copy_(self.fantasise(quick, quick.up(self.memory.v).sigmoid_()))
             self.quicken(layers, self.read(batch.x))
         return batch
 
@@ -166,7 +167,7 @@ class RBM(Partitioned):
             shape = self.memory.v.shape[:-1]
             self.memory.v.copy_(self.layers.start(shape.numel()).view(*shape, -1))
         if self.config.negative == "pcd":
-            self.memory.a.copy_(self.layers.up(self.memory.v))
+            self.memory.p.copy_(self.layers.up(self.memory.v).sigmoid())
 
     def means(self, batch: Batch) -> Tensor:
         """The mean of each visible unit (V,) where it was observed; of what was seldom, drawn to that of all by `PRIOR` more observations."""
@@ -179,11 +180,12 @@ class RBM(Partitioned):
         every = total.view(-1, kinds).sum(0) / count.view(-1, kinds).sum(0)
         return (total + PRIOR * every.repeat(len(total) // kinds)) / (count + PRIOR)
 
-    def fantasise(self, layers: gibbs.Layers, a: Tensor, seen: Tensor | None = None) -> Tensor:
-        """k Gibbs steps from a = W'v + c; of units that are there alone, if `seen` (n, V) says which."""
-        v = layers.step(a) if seen is None else layers.step(a) * seen
+    def fantasise(self, layers: gibbs.Layers, p: Tensor, seen: Tensor | None = None) -> Tensor:
+        """k Gibbs steps from p = P(h | v); of units that are there alone, if `seen` (n, V) says which."""
+        v = layers.fall(p) if seen is None else layers.fall(p) * seen
         for _ in range(self.config.gibbs - 1):
-            v = layers.step(layers.up(v)) if seen is None else layers.step(layers.up(v)) * seen
+            p = layers.up(v).sigmoid_()
+            v = layers.fall(p) if seen is None else layers.fall(p) * seen
         return v
 
     def quicken(self, layers: gibbs.Layers, v: Tensor) -> None:
@@ -198,12 +200,12 @@ class RBM(Partitioned):
         with torch.no_grad():
             layers, v = self.layers, self.read(batch.x, batch.mask)
             a = layers.up(v)
-            v_ = self.fantasies(layers, a, batch.mask)  # (chains, V) or (B, V)
+            gap, h = layers.free_energy(v, a).mean(), a.sigmoid_()
+            v_ = self.fantasies(layers, h, batch.mask)  # (chains, V) or (B, V)
             a_ = layers.up(v_)
+            gap, h_ = gap - layers.free_energy(v_, a_).mean(), a_.sigmoid_()
             if self.config.negative == "pcd":
-                self.memory.a.copy_(a_)  # where the next step goes on; the same in every microbatch
-            h, h_ = a.sigmoid(), a_.sigmoid()
-            gap = layers.free_energy(v, a).mean() - layers.free_energy(v_, a_).mean()
+                self.memory.p.copy_(h_)  # where the next step goes on; the same in every microbatch
             full = v if batch.mask is None else torch.where(self.reader.spread(batch.mask), v, self.mu)
             seen = torch.cat([full.sum(0), h.sum(0), v.new_full((1,), len(v))])
             self._seen = seen if self._seen is None else self._seen + seen
@@ -220,10 +222,10 @@ class RBM(Partitioned):
             total = total + line - line.detach()
         return Loss(total)
 
-    def fantasies(self, layers: gibbs.Layers, a: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the data is contrasted with; `a` is up(data), and fantasies lack what it lacks."""
+    def fantasies(self, layers: gibbs.Layers, h: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the data is contrasted with; h = P(h | data), and fantasies lack what the data lacks."""
         if not self.persistent:
-            return self.fantasise(layers, a, None if mask is None else self.reader.spread(mask))
+            return self.fantasise(layers, h, None if mask is None else self.reader.spread(mask))
         return self.memory.v[:, -1] if self.config.negative == "tempering" else self.memory.v
 
     def follow(self) -> None:
@@ -328,5 +330,5 @@ class Contrast(torch.autograd.Function):
         dw = torch.mm(v_.t(), h_ * (g / len(v_))).addmm_(v.t(), h * (-g / len(v)))
         db, dc = g * db, g * dc
         if mu is not None:
-            db, dc = db - dw @ lam, dc - mu @ dw
+            db, dc = db - dw @ lam, dc - dw.t() @ mu
         return dw, db, dc, *(None,) * 7
