@@ -39,10 +39,9 @@ def test_there_and_back(model, tmp_path):
     assert (back.model.predict, back.model.schedule, back.model.attention) == tuple(
         getattr(recipe.model, k) for k in ("predict", "schedule", "attention")
     )
-    for k, v in found.items():
-        if k.startswith("net."):
-            assert torch.equal(v, weights[k]), k
-    assert {k for k in weights if k.startswith("net.")} <= found.keys()
+    assert found.keys() == weights.keys()
+    for k, v in weights.items():
+        assert torch.equal(v, found[k]), k
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,13 @@ def gather(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def own(rows: Tensor, n: int) -> Tensor:
+    """This rank's n of all ranks' rows, as `gather` laid them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    return rows[n * dist.get_rank() : n * (dist.get_rank() + 1)]
+
+
 class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

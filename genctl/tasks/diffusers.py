@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from genctl import header, recipe
+from genctl import checkpoint, header, recipe
 from genctl.config import Tree
 from genctl.contract import Spec
 from genctl.errors import GenctlError, safe_text
 from genctl.header import bad
+from genctl.maths import noise
 from genctl.recipe import Recipe
 from genctl.tasks import huggingface, huggingface_out
 from genctl.tasks.huggingface import CONFIG, Stored
@@ -172,7 +173,11 @@ def read(folder: Path) -> tuple[Recipe, Spec, dict[str, Tensor]]:
         )
     stored = {k: Stored(path, k, *told) for k, told in header.read(path, own=False).tensors.items()}
     layout: Any = UNet2D
-    return plan, spec, huggingface.tensors(folder / "unet", layout, plan, spec, spec, stored)
+    places = UNet2D.names(plan.model)
+    found = huggingface.tensors(folder / "unet", layout, plan, spec, spec, stored)
+    with noise.stream(0, "import"):
+        fresh = checkpoint.weights(checkpoint.build(plan, spec))  # levels and scales, which the U-Net does not hold
+    return plan, spec, {k: found[k] if k in places else v for k, v in fresh.items()}
 
 
 def understood(unet: Config, scheduler: Config) -> tuple[dict[str, Any], Spec]:

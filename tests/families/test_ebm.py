@@ -122,8 +122,8 @@ def test_chains_that_live_move_in_turn_and_some_begin_anew():
         before = net.memory.y.clone()
         net.advance(Batch(x=gaussian(8)), Progress(1, 9))
     moved = (net.memory.y != before).any(1)
-    assert moved.tolist() == [False] * 8 + [True] * 8 + [False] * 8
-    assert torch.equal(net.fantasies, net.memory.y[8:16])
+    assert moved.tolist() == [False, True, False] * 8  # every third, so that ranks share them out alike
+    assert torch.equal(net.fantasies, net.memory.y[1::3])
 
 
 def test_what_it_cannot_do_is_said():

@@ -33,7 +33,7 @@ class DDPM(Likely):
         super().__init__(config, spec)
         self.table = [((1 - a) / a) ** 0.5 for a in SCHEDULES[config.schedule](config.steps)]
         self.s: Tensor
-        self.register_buffer("s", torch.tensor(self.table), persistent=False)
+        self.register_buffer("s", torch.tensor(self.table))  # kept: weights learned at these levels are no model of others
 
     def scaling(self, s: Tensor) -> Scaling:
         into = (1 + s * s).rsqrt()

@@ -14,7 +14,7 @@ from torch import Tensor
 from genctl.contract import Batch, Progress
 from genctl.families.diffusion._diffusion import Scaling
 from genctl.families.diffusion._likely import Likely, LikelyConfig
-from genctl.maths import noise
+from genctl.maths import noise, ranks
 from genctl.maths.schedules import normal
 
 EDGE = 1e-3  # the time that is nearest to data, and to noise
@@ -56,9 +56,10 @@ class FlowMatching(Likely):
             return batch
         from scipy.optimize import linear_sum_assignment
 
-        x, eps = self.to_line(batch.x).flatten(1), noise.randn(*batch.x.shape, device=batch.x.device)
-        _, order = linear_sum_assignment(torch.cdist(x, eps.flatten(1)).square().cpu().numpy())
-        return Batch(x=batch.x, given={**batch.given, "eps": eps[torch.from_numpy(order).to(eps.device)]}, mask=batch.mask)
+        x, eps = ranks.gather(self.to_line(batch.x)), ranks.gather(noise.randn(*batch.x.shape, device=batch.x.device))
+        _, order = linear_sum_assignment(torch.cdist(x.flatten(1), eps.flatten(1)).square().cpu().numpy())
+        paired = ranks.own(eps[torch.from_numpy(order).to(eps.device)], len(batch))
+        return Batch(x=batch.x, given={**batch.given, "eps": paired}, mask=batch.mask)
 
     def noise_for(self, batch: Batch) -> Tensor:
         return batch.given["eps"] if "eps" in batch.given else super().noise_for(batch)

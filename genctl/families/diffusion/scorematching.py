@@ -36,7 +36,9 @@ class ScoreMatching(Likely):
     def __init__(self, config: Config, spec: Spec) -> None:
         super().__init__(config, spec)
         self.s: Tensor
-        self.register_buffer("s", torch.tensor(geometric(config.noise_low, config.noise_high, config.levels)), persistent=False)
+        self.register_buffer(
+            "s", torch.tensor(geometric(config.noise_low, config.noise_high, config.levels))
+        )  # kept: weights learned at these levels are no model of others
 
     def scaling(self, s: Tensor) -> Scaling:
         return Scaling((s * s + self.spread**2).rsqrt(), torch.ones_like(s), -s)

@@ -174,8 +174,9 @@ class EBM(Partitioned):
         chains = self.memory.y
         if at.step == 0:
             chains.copy_(self.start(len(chains)))
-        n = min(len(batch), len(chains))
-        rows = (at.step * n + torch.arange(n, device=self.device)) % len(chains)
+        turns = max(1, len(chains) // len(batch))  # strided, so that each rank's share of the chains is the same set whatever their number
+        n = len(chains) // turns
+        rows = torch.arange(n, device=self.device) * turns + at.step % turns
         anew = noise.rand(n, 1, device=self.device) < self.config.restart
         self.fantasies = self.climb(torch.where(anew, self.start(n), chains[rows]), self.config.steps)
         chains[rows] = self.fantasies
