@@ -1,7 +1,7 @@
 """What every diffusion model has in common: noise to data by any solver, whatever the network was trained to guess.
 
-In the coordinate z = x_0 + s eps (see `maths/solvers`) a family is three things: what its network guesses and how that is a guess of
-x_0 (`scaling`), which s it is trained at (`noise_at`), and which s it visits when it draws (`ladder`).
+In the coordinate z = x_0 + s eps (see `maths/solvers`) a family is what its network guesses and how that is a guess of x_0 (`scaling`),
+which s it visits when it draws (`ladder`), and how it learns (`loss`; in `_likely` by squares at the s of `noise_at`).
 """
 
 from abc import abstractmethod
@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from genctl import contract
-from genctl.contract import Batch, Family, Given, Loss, Player, Progress, Spec, Stage
+from genctl.contract import Batch, Family, Given, Player, Progress, Spec, Stage
 from genctl.errors import GenctlError
 from genctl.families.diffusion._network import Network, NetworkConfig
 from genctl.maths import blocks, noise, ranks, solvers
@@ -91,10 +90,6 @@ class Diffusion(Family):
         """s (B, 1, ...)."""
 
     @abstractmethod
-    def noise_at(self, u: Tensor) -> Tensor:
-        """The quantile function of the s of training: u (B,) in [0, 1) -> s (B,)."""
-
-    @abstractmethod
     def ladder(self, steps: int) -> list[float]:
         """`steps` levels of noise, falling, the first as good as pure noise; at most as many as there are."""
 
@@ -134,19 +129,6 @@ class Diffusion(Family):
     def stages(self) -> list[Stage]:
         player = Player(name="model", params=list(self.parameters()), loss=self.loss)
         return [Stage(name="train", players=[player], feed=self.standardise)]
-
-    def loss(self, batch: Batch, at: Progress) -> Loss:
-        """The mean squared error of what the network guesses; every noise as often as `noise_at` says."""
-        x, n = self.to_line(batch.x), len(batch.x)
-        s, eps = self.noise_at(noise.rand(n, device=x.device)), self.noise_for(batch)
-        told = self.net.tell(batch.given, self.hidden(n))
-        column = s.view(-1, *[1] * (x.ndim - 1))
-        z, by = x + column * eps, self.scaling(column)
-        return Loss(F.mse_loss(self.net(by.into * z, self.clock(s), told), (x - by.skip * z) / by.out))
-
-    def noise_for(self, batch: Batch) -> Tensor:
-        """What x is mixed with."""
-        return noise.randn(*batch.x.shape, device=batch.x.device)
 
     def hidden(self, n: int) -> Tensor | None:
         """Which examples are not told their class or text (n,), so that guidance has a model of what is likely without."""

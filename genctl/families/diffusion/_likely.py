@@ -1,14 +1,16 @@
-"""A diffusion model whose guess of x_0 is a mean, not where the flow ends: it has likelihoods, and the flow leads from data to noise and back."""
+"""A diffusion model whose guess of x_0 is a mean, learned by squares: it has likelihoods, and its flow leads from data to noise and back."""
 
 import itertools
 import math
+from abc import abstractmethod
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from genctl.contract import Batch, Given, Spec
+from genctl.contract import Batch, Given, Loss, Progress, Spec
 from genctl.families.diffusion._diffusion import Diffusion
 from genctl.families.diffusion._network import NetworkConfig
 from genctl.maths import noise, solvers
@@ -42,6 +44,23 @@ class Likely(Diffusion):
         self.code = Spec(shape=spec.shape)
         if config.likelihood == "ode" and not spec.levels and not self.soft:
             self.log_prob_is = "exact"
+
+    @abstractmethod
+    def noise_at(self, u: Tensor) -> Tensor:
+        """The quantile function of the s of training: u (B,) in [0, 1) -> s (B,)."""
+
+    def loss(self, batch: Batch, at: Progress) -> Loss:
+        """The mean squared error of what the network guesses; every noise as often as `noise_at` says."""
+        x, n = self.to_line(batch.x), len(batch.x)
+        s, eps = self.noise_at(noise.rand(n, device=x.device)), self.noise_for(batch)
+        told = self.net.tell(batch.given, self.hidden(n))
+        column = s.view(-1, *[1] * (x.ndim - 1))
+        z, by = x + column * eps, self.scaling(column)
+        return Loss(F.mse_loss(self.net(by.into * z, self.clock(s), told), (x - by.skip * z) / by.out))
+
+    def noise_for(self, batch: Batch) -> Tensor:
+        """What x is mixed with."""
+        return noise.randn(*batch.x.shape, device=batch.x.device)
 
     def log_prob(self, batch: Batch) -> Tensor:
         """log p(x) (B,), nats: a bound on it, or for numbers by the flow exact but for its steps. One-hots and, by the flow, pixels are

@@ -46,10 +46,6 @@ class Consistency(Diffusion):
         d, above = self.spread, s - self.config.noise_low
         return Scaling((s * s + d * d).rsqrt(), d * d / (above * above + d * d), d * above * (s * s + d * d).rsqrt())
 
-    def noise_at(self, u: Tensor) -> Tensor:
-        """Not asked: levels are drawn by `pairs`."""
-        raise NotImplementedError
-
     def ladder(self, steps: int) -> list[float]:
         """For two steps the second is where Song et al. found it, at a hundredth of the most; more are spaced as Karras et al. do."""
         low, high = self.config.noise_low, self.config.noise_high
